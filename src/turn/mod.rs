@@ -1,1 +1,31 @@
-//! To come.
+//! The TURN core: a deterministic state machine that never does I/O.
+//!
+//! Its whole surface:
+//!
+//! ```text
+//! handle_client(now, path, packet, reply) -> Verdict     handle_timeout(now)
+//! handle_peer(now, relay, peer, length) -> Verdict       poll_action() -> Option<Action>
+//! handle_relay_opened(now, relay, result)                poll_timeout() -> Option<Moment>
+//! handle_client_gone(now, tuple)
+//! handle_relay_elsewhere(relayed_addr, open)
+//! ```
+//!
+//! After each `handle_*`, drain `poll_action` until it is empty, then read `poll_timeout`. The hot
+//! path (ChannelData, Send, a peer's datagram, Binding) returns a [`Verdict`] by value, allocates
+//! nothing and queues nothing; the slow path queues [`Action`]s. An Allocate succeeds only after
+//! the shell has said that its socket exists.
+//!
+//! There is no clock here, no lock, no socket, no `async` and no randomness of the operating
+//! system: the same seed and the same inputs give the same bytes.
+
+pub mod acl;
+pub mod action;
+pub mod config;
+pub mod moment;
+mod reserved;
+pub mod tuple;
+
+pub use action::{Action, OpenError, Reservation, ReservationToken, Username, Verdict};
+pub use config::Config;
+pub use moment::{Lifetime, Moment, Now};
+pub use tuple::{FiveTuple, Link, Path, PeerAddr, RelayId, RelayedAddr, Transport};

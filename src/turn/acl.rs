@@ -1,0 +1,211 @@
+//! Which peers may be reached: one canonical form of an address, and one function that judges it.
+//!
+//! Most holes of this field are a path that forgot to ask, or an address written in a form that
+//! the list did not know (`::ffff:10.0.0.1`, `64:ff9b::a00:1`, `2002:a00:1::`). Here every path
+//! that can reach a peer asks [`Acl::judge`], and an address passes only if each address that it
+//! stands for passes.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use ipnet::IpNet;
+
+use crate::turn::reserved::{RESERVED, TUNNELS};
+
+/// The rules for peers: the operator's on top of the built-in ones.
+#[derive(Clone, Debug, Default)]
+pub struct Acl {
+    /// Operator's exceptions; an allow beats every deny.
+    pub allow: Vec<IpNet>,
+    /// Operator's own denials.
+    pub deny: Vec<IpNet>,
+    /// This server's addresses, local and external; relayed addresses lie on some of them.
+    pub own: Vec<IpAddr>,
+    /// Ports that this server listens on, on any of its own addresses.
+    pub listening_ports: Vec<u16>,
+}
+
+/// Whether a peer may be reached, and the rule that says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ruling {
+    /// The answer.
+    pub allowed: bool,
+    /// Why.
+    pub rule: Rule,
+    /// The address that the rule fits: the peer's own, or one that it stands for.
+    pub address: IpAddr,
+}
+
+/// The rule behind a [`Ruling`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// A relayed address of this server is always reachable.
+    OwnRelay,
+    /// Nobody relays to the ports this server listens on.
+    OwnListener,
+    /// Teredo and 6to4 (RFC 8656 §21.4): reachable only by an `allow` inside the tunnel's prefix.
+    Tunnel(IpNet, &'static str),
+    /// In the operator's `allow`.
+    Allow(IpNet),
+    /// In the operator's `deny`.
+    Deny(IpNet),
+    /// In the built-in list of addresses that are nobody's business.
+    Reserved(IpNet, &'static str),
+    /// In no list.
+    Public,
+}
+
+/// Which ports of an address a permission opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ports {
+    /// All of them.
+    All,
+    /// One of this server's own addresses: each packet's port is judged.
+    Judged,
+}
+
+impl Acl {
+    /// Judges a peer's transport address. `own_relay` tells whether it is a relayed address of
+    /// this server that is open now.
+    pub fn judge(&self, peer: SocketAddr, own_relay: bool) -> Ruling {
+        if own_relay {
+            return Ruling { allowed: true, rule: Rule::OwnRelay, address: peer.ip() };
+        }
+        if self.listening_ports.contains(&peer.port())
+            && let Some(address) = Forms::of(peer.ip()).find(|form| self.own.contains(form))
+        {
+            return Ruling { allowed: false, rule: Rule::OwnListener, address };
+        }
+        self.judge_ip(peer.ip())
+    }
+
+    /// Judges an address whatever the port. Of several forms the first that is denied decides.
+    pub fn judge_ip(&self, ip: IpAddr) -> Ruling {
+        let mut rulings = Forms::of(ip).map(|form| self.judge_form(form));
+        let Some(first) = rulings.next() else {
+            unreachable!("an address is always a form of itself")
+        };
+        if !first.allowed {
+            return first;
+        }
+        rulings.find(|ruling| !ruling.allowed).unwrap_or(first)
+    }
+
+    /// Which ports a permission for `peer` would open; `None` where it must be refused (403).
+    ///
+    /// A permission is for an address (RFC 8656 §9), so the port is a hint only where the address
+    /// is our own: then what the client asked for must be reachable, and each packet is judged.
+    pub fn permits(&self, peer: SocketAddr, own_relay: bool) -> Option<Ports> {
+        if own_relay {
+            return Some(Ports::Judged);
+        }
+        let allowed = self.judge_ip(peer.ip()).allowed;
+        let own = Forms::of(peer.ip()).any(|form| self.own.contains(&form));
+        allowed.then_some(if own { Ports::Judged } else { Ports::All })
+    }
+
+    fn judge_form(&self, address: IpAddr) -> Ruling {
+        let ruling = |allowed, rule| Ruling { allowed, rule, address };
+        let allow = self.allow.iter().find(|net| net.contains(&address));
+        if let Some((net, what)) = find(TUNNELS, address) {
+            // A wide allow (::/0) is no wish for tunnels; one that names them is.
+            return match self.allow.iter().find(|a| net.contains(*a) && a.contains(&address)) {
+                Some(allow) => ruling(true, Rule::Allow(*allow)),
+                None => ruling(false, Rule::Tunnel(net, what)),
+            };
+        }
+        if let Some(net) = allow {
+            return ruling(true, Rule::Allow(*net));
+        }
+        if let Some(net) = self.deny.iter().find(|net| net.contains(&address)) {
+            return ruling(false, Rule::Deny(*net));
+        }
+        match find(RESERVED, address) {
+            Some((net, what)) => ruling(false, Rule::Reserved(net, what)),
+            None => ruling(true, Rule::Public),
+        }
+    }
+}
+
+fn find(list: &[(&str, &'static str)], address: IpAddr) -> Option<(IpNet, &'static str)> {
+    list.iter().find_map(|&(net, what)| {
+        let net: IpNet = net.parse().expect("the built-in lists are parsed by a test");
+        net.contains(&address).then_some((net, what))
+    })
+}
+
+/// The addresses that an address stands for: itself, and any IPv4 address written inside it.
+#[derive(Clone, Copy, Debug)]
+pub struct Forms {
+    forms: [Option<IpAddr>; 3],
+    next: usize,
+}
+
+impl Forms {
+    /// The forms of `ip`, the address itself first.
+    pub fn of(ip: IpAddr) -> Self {
+        let (first, second) = match ip {
+            IpAddr::V4(_) => (None, None),
+            IpAddr::V6(v6) => embedded(v6),
+        };
+        Self { forms: [Some(ip), first.map(IpAddr::V4), second.map(IpAddr::V4)], next: 0 }
+    }
+}
+
+impl Iterator for Forms {
+    type Item = IpAddr;
+
+    fn next(&mut self) -> Option<IpAddr> {
+        while let Some(form) = self.forms.get(self.next) {
+            self.next += 1;
+            if form.is_some() {
+                return *form;
+            }
+        }
+        None
+    }
+}
+
+/// The IPv4 addresses inside an IPv6 address, by the mechanisms that carry packets to them.
+fn embedded(ip: Ipv6Addr) -> (Option<Ipv4Addr>, Option<Ipv4Addr>) {
+    let o = ip.octets();
+    let v4 = |a: usize| Some(Ipv4Addr::new(o[a], o[a + 1], o[a + 2], o[a + 3]));
+    match ip.segments() {
+        // IPv4-compatible (::a.b.c.d), which :: and ::1 look like too: those are listed themselves.
+        [0, 0, 0, 0, 0, 0, _, _] => (v4(12), None),
+        // IPv4-mapped (::ffff:a.b.c.d) and IPv4-translated (::ffff:0:a.b.c.d, RFC 2765).
+        [0, 0, 0, 0, 0, 0xffff, _, _] | [0, 0, 0, 0, 0xffff, 0, _, _] => (v4(12), None),
+        // NAT64's well-known prefix (RFC 6052 §2.1).
+        [0x64, 0xff9b, 0, 0, 0, 0, _, _] => (v4(12), None),
+        // NAT64's local-use prefix (RFC 8215): as a /48 the address goes around bits 64 to 71
+        // (RFC 6052 §2.2); used as a /96 it stands at the end. Both are judged.
+        [0x64, 0xff9b, 1, ..] => (Some(Ipv4Addr::new(o[6], o[7], o[9], o[10])), v4(12)),
+        // 6to4 (RFC 3056 §2).
+        [0x2002, ..] => (v4(2), None),
+        // Teredo (RFC 4380 §4): the server, and the client's address with its bits inverted.
+        [0x2001, 0, ..] => {
+            (v4(4), Some(Ipv4Addr::new(!o[12], !o[13], !o[14], !o[15])))
+        }
+        // ISATAP (RFC 5214 §6.1): the interface identifier, whatever the prefix.
+        [_, _, _, _, 0 | 0x200, 0x5efe, _, _] => (v4(12), None),
+        _ => (None, None),
+    }
+}
+
+impl fmt::Display for Ruling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.allowed { "allowed: " } else { "denied: " })?;
+        let address = self.address;
+        match self.rule {
+            Rule::OwnRelay => write!(f, "{address} is a relayed address of this server"),
+            Rule::OwnListener => write!(f, "this server listens on that port of {address}"),
+            Rule::Tunnel(net, what) => write!(f, "{address} is in {net}, {what}"),
+            Rule::Allow(net) => write!(f, "{address} is in [peers] allow: {net}"),
+            Rule::Deny(net) => write!(f, "{address} is in [peers] deny: {net}"),
+            Rule::Reserved(net, what) => {
+                write!(f, "{address} is in the built-in list: {net}, {what}")
+            }
+            Rule::Public => write!(f, "{address} is in no list"),
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! What the core asks of its shell: a [`Verdict`] for each packet, [`Action`]s for the rest.
+
+use std::ops::Range;
+
+use crate::turn::moment::Lifetime;
+use crate::turn::tuple::{Path, PeerAddr, RelayId, RelayedAddr};
+use crate::wire::{ChannelNumber, Header};
+
+/// What becomes of one packet. Returned by value: the hot path queues nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Verdict {
+    /// Nothing leaves for this packet: it was dropped and counted, or an action answers it.
+    Nothing,
+    /// The first `len` bytes of the reply buffer go back the way the packet came.
+    Reply {
+        /// Bytes of the reply buffer in use.
+        len: usize,
+    },
+    /// A part of the packet goes to a peer.
+    ToPeer {
+        /// The relay socket to send from.
+        relay: RelayId,
+        /// Where to.
+        peer: PeerAddr,
+        /// Which bytes of the packet are the payload.
+        payload: PayloadRange,
+        /// Whether DF must be set on this datagram (RFC 8656 §14); if not, it must be clear.
+        dont_fragment: bool,
+    },
+    /// The peer's datagram goes to the client: `header`, then the datagram, then `padding` zeros.
+    ToClient {
+        /// The way to the client.
+        path: Path,
+        /// A ChannelData header, or that of a Data indication.
+        header: Header,
+        /// Zero bytes behind the datagram, 0 to 3.
+        padding: u8,
+    },
+}
+
+/// A range of a packet's bytes; `u32` because a message on a stream may pass 65 535 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PayloadRange {
+    /// Offset of the first byte.
+    pub start: u32,
+    /// Offset behind the last byte.
+    pub end: u32,
+}
+
+impl From<PayloadRange> for Range<usize> {
+    fn from(range: PayloadRange) -> Self {
+        range.start as usize..range.end as usize
+    }
+}
+
+/// What the slow path asks for. After each `handle_*`, drain `poll_action` until it is empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send `bytes` to a client.
+    Send {
+        /// The way to the client.
+        path: Path,
+        /// A whole message.
+        bytes: Box<[u8]>,
+    },
+    /// Bind a relay socket and answer with `handle_relay_opened`.
+    OpenRelay {
+        /// The core's name for it.
+        relay: RelayId,
+        /// The local address and port to bind.
+        local: RelayedAddr,
+        /// Hold the next port too, for whoever shows this token (RFC 8656 §7.2, EVEN-PORT with R).
+        /// Both ports or neither.
+        reserve: Option<Reservation>,
+        /// Charge the allocation to this user's quota first; `None` where it is charged already.
+        charge: Option<Username>,
+    },
+    /// Take the socket that was reserved under a token and answer with `handle_relay_opened`.
+    TakeReserved {
+        /// The core's name for it from now on.
+        relay: RelayId,
+        /// What the client showed.
+        token: ReservationToken,
+        /// Who asks; a reservation serves only the user that made it.
+        charge: Username,
+    },
+    /// Close a relay socket now: no packet may leave or arrive by it any more.
+    CloseRelay {
+        /// Which one. The name is free for reuse at once.
+        relay: RelayId,
+    },
+    /// Close the socket held under a token, if nobody has taken it.
+    DropReserved {
+        /// The token that has expired.
+        token: ReservationToken,
+    },
+    /// An allocation has ended: its user's quota gets one back.
+    AllocationEnded {
+        /// Whom it was charged to.
+        user: Username,
+    },
+    /// A channel was bound or refreshed: a kernel fast path may carry it from now on.
+    ChannelBound {
+        /// The allocation's client.
+        path: Path,
+        /// The relay socket.
+        relay: RelayId,
+        /// The peer.
+        peer: PeerAddr,
+        /// The channel.
+        channel: ChannelNumber,
+    },
+    /// A channel is unbound: a kernel fast path must stop carrying it.
+    ChannelUnbound {
+        /// The allocation's client.
+        path: Path,
+        /// The relay socket.
+        relay: RelayId,
+        /// The peer.
+        peer: PeerAddr,
+        /// The channel.
+        channel: ChannelNumber,
+    },
+}
+
+/// A port held for a second allocation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reservation {
+    /// What a client must show to get it.
+    pub token: ReservationToken,
+    /// Who may show it.
+    pub user: Username,
+    /// How long it is held (RFC 8656 §7.2: 30 seconds at least).
+    pub lifetime: Lifetime,
+}
+
+/// Eight random bytes that stand for a reserved port (RFC 8656 §18.9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReservationToken(pub [u8; 8]);
+
+/// A username as it stood in USERNAME: bytes, compared exactly.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Username(pub Box<[u8]>);
+
+/// Why a relay socket could not be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenError {
+    /// The port is taken; another one may be free.
+    InUse,
+    /// The user or the server holds as many allocations as it may (486).
+    Quota,
+    /// No socket for any other reason: descriptors, memory, the address is not ours (508).
+    Failed,
+    /// No reservation under this token, or not for this user (508).
+    NoReservation,
+}

@@ -1,0 +1,101 @@
+//! The core's own settings: plain values, no file format.
+
+use std::net::IpAddr;
+
+use crate::turn::acl::Acl;
+use crate::turn::moment::Lifetime;
+
+/// Everything a core is told once, at its start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The realm, sent in each 401 (RFC 8489 §14.9): at most 127 characters, no quotes.
+    pub realm: String,
+    /// Who may allocate.
+    pub credentials: Credentials,
+    /// Where relayed addresses come from.
+    pub relay: Relay,
+    /// Which peers may be reached.
+    pub acl: Acl,
+    /// What one client may hold.
+    pub limits: Limits,
+}
+
+/// Both kinds of credentials, at the same time.
+#[derive(Clone, Default)]
+pub struct Credentials {
+    /// Users with a password of their own.
+    pub users: Vec<User>,
+    /// Secrets for time-limited credentials (`expiry:name`, password
+    /// `base64(HMAC-SHA1(secret, username))`); any number, for rotation.
+    pub secrets: Vec<String>,
+    /// Keys the nonces. The same key on each worker, and after a restart, keeps nonces good.
+    pub nonce_key: [u8; 32],
+}
+
+/// A user with a password.
+#[derive(Clone)]
+pub struct User {
+    /// USERNAME.
+    pub name: String,
+    /// The password, in clear as the long-term mechanism needs it.
+    pub password: String,
+}
+
+impl std::fmt::Debug for Credentials {
+    /// Never shows a secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Credentials({} users, {} secrets)", self.users.len(), self.secrets.len())
+    }
+}
+
+impl std::fmt::Debug for User {
+    /// Never shows the password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "User({})", self.name)
+    }
+}
+
+/// Where relayed transport addresses come from.
+#[derive(Clone, Debug)]
+pub struct Relay {
+    /// Local addresses to relay from. Empty: the address that the client reached, and for the
+    /// other family the first of `found` that fits.
+    pub addresses: Vec<IpAddr>,
+    /// The host's own addresses, found at start.
+    pub found: Vec<IpAddr>,
+    /// Local address to the address that the world sees, behind a 1:1 NAT.
+    pub external: Vec<(IpAddr, IpAddr)>,
+    /// First relayed port.
+    pub port_min: u16,
+    /// Last relayed port.
+    pub port_max: u16,
+    /// This core's share of the ports: pairs whose number modulo `shares` is `share` are tried
+    /// first, so that workers seldom meet at the same port.
+    pub share: u16,
+    /// Number of shares, one for each worker.
+    pub shares: u16,
+}
+
+/// What one client may hold, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Longest lifetime granted (RFC 8656 §7.2 recommends at most an hour).
+    pub lifetime_max: Lifetime,
+    /// How long a nonce is good (RFC 8656 §5: at most an hour).
+    pub nonce_lifetime: Lifetime,
+    /// Permissions of one allocation.
+    pub permissions_per_allocation: usize,
+    /// Channels of one allocation.
+    pub channels_per_allocation: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            lifetime_max: Lifetime::from_secs(3600),
+            nonce_lifetime: Lifetime::from_secs(3600),
+            permissions_per_allocation: 512,
+            channels_per_allocation: 512,
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The addresses that TURN speaks of, each a type of its own.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+/// The transport between client and server; part of the 5-tuple (RFC 8656 §2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Transport {
+    /// One message in one datagram.
+    Udp,
+    /// A stream of messages, ChannelData padded to four bytes.
+    Tcp,
+}
+
+impl Transport {
+    /// Whether messages follow each other on a stream, so that ChannelData is padded
+    /// (RFC 8656 §12.5) and the end of the connection ends the allocation.
+    pub const fn is_stream(self) -> bool {
+        matches!(self, Self::Tcp)
+    }
+}
+
+/// What identifies a client: both transport addresses and the transport between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FiveTuple {
+    /// The transport protocol.
+    pub transport: Transport,
+    /// The client's transport address as the server sees it (behind a NAT: the NAT's).
+    pub client: SocketAddr,
+    /// The server's transport address that the client sent to, never a wildcard.
+    pub server: SocketAddr,
+}
+
+/// The shell's name for the socket or connection by which a 5-tuple is reached.
+///
+/// The core keeps it with the allocation and hands it back; it never looks inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Link(pub u32);
+
+/// The way back to a client: its 5-tuple and the link that leads there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// Which of the shell's sockets or connections.
+    pub link: Link,
+    /// Whom to send to, and from which address.
+    pub tuple: FiveTuple,
+}
+
+/// A relay socket of one core: an index that is reused after the socket has been closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RelayId(pub u32);
+
+/// A transport address that this server relays from, as its sockets are bound (where the host is
+/// behind a 1:1 NAT, peers and clients see the external form of it).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RelayedAddr(pub SocketAddr);
+
+/// A peer's transport address as it stood in XOR-PEER-ADDRESS or in an IP header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerAddr(pub SocketAddr);
+
+impl fmt::Display for PeerAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for RelayedAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// An address family, with the code that STUN uses for it (RFC 8489 §14.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Family {
+    /// 0x01
+    V4 = 1,
+    /// 0x02
+    V6 = 2,
+}
+
+impl Family {
+    /// The family of an address.
+    pub const fn of(ip: IpAddr) -> Self {
+        match ip {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+
+    /// The family that `code` stands for, if any.
+    pub const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            1 => Some(Self::V4),
+            2 => Some(Self::V6),
+            _ => None,
+        }
+    }
+}
