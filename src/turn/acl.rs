@@ -104,6 +104,12 @@ impl Acl {
         allowed.then_some(if own { Ports::Judged } else { Ports::All })
     }
 
+    /// Whether the address is at a tunnel's end that the operator has not allowed: neither peers
+    /// nor clients may be there (RFC 8656 §21.4).
+    pub fn is_tunnel(&self, address: IpAddr) -> bool {
+        matches!(self.judge_form(address).rule, Rule::Tunnel(..))
+    }
+
     fn judge_form(&self, address: IpAddr) -> Ruling {
         let ruling = |allowed, rule| Ruling { allowed, rule, address };
         let allow = self.allow.iter().find(|net| net.contains(&address));
@@ -127,11 +133,8 @@ impl Acl {
     }
 }
 
-fn find(list: &[(&str, &'static str)], address: IpAddr) -> Option<(IpNet, &'static str)> {
-    list.iter().find_map(|&(net, what)| {
-        let net: IpNet = net.parse().expect("the built-in lists are parsed by a test");
-        net.contains(&address).then_some((net, what))
-    })
+fn find(list: &[(IpNet, &'static str)], address: IpAddr) -> Option<(IpNet, &'static str)> {
+    list.iter().find(|(net, _)| net.contains(&address)).copied()
 }
 
 /// The addresses that an address stands for: itself, and any IPv4 address written inside it.
@@ -183,9 +186,7 @@ fn embedded(ip: Ipv6Addr) -> (Option<Ipv4Addr>, Option<Ipv4Addr>) {
         // 6to4 (RFC 3056 §2).
         [0x2002, ..] => (v4(2), None),
         // Teredo (RFC 4380 §4): the server, and the client's address with its bits inverted.
-        [0x2001, 0, ..] => {
-            (v4(4), Some(Ipv4Addr::new(!o[12], !o[13], !o[14], !o[15])))
-        }
+        [0x2001, 0, ..] => (v4(4), Some(Ipv4Addr::new(!o[12], !o[13], !o[14], !o[15]))),
         // ISATAP (RFC 5214 §6.1): the interface identifier, whatever the prefix.
         [_, _, _, _, 0 | 0x200, 0x5efe, _, _] => (v4(12), None),
         _ => (None, None),

@@ -20,12 +20,30 @@
 
 pub mod acl;
 pub mod action;
+mod allocate;
+mod auth;
+mod binding;
+mod channel;
 pub mod config;
+mod map;
 pub mod moment;
+mod nonce;
+mod opening;
+mod permission;
+mod port;
+mod refresh;
+mod relay;
+mod request;
 mod reserved;
+mod server;
+pub mod stats;
+mod table;
+mod timer;
 pub mod tuple;
 
 pub use action::{Action, OpenError, Reservation, ReservationToken, Username, Verdict};
 pub use config::Config;
 pub use moment::{Lifetime, Moment, Now};
+pub use server::Server;
+pub use stats::Stats;
 pub use tuple::{FiveTuple, Link, Path, PeerAddr, RelayId, RelayedAddr, Transport};

@@ -1,0 +1,175 @@
+//! Allocate (RFC 8656 §7.2): the request is checked, step by step. Its sockets are asked for and
+//! answered in the other half, `opening`.
+
+use std::net::IpAddr;
+
+use crate::turn::Server;
+use crate::turn::action::{ReservationToken, Username, Verdict};
+use crate::turn::moment::Now;
+use crate::turn::opening::{Opening, Wish};
+use crate::turn::port::PortWish;
+use crate::turn::refresh::lifetime_of;
+use crate::turn::request::{Reject, Request, reject};
+use crate::turn::table::AllocationId;
+use crate::turn::timer::Timer;
+use crate::turn::tuple::Family;
+use crate::wire::{AttributeType, ErrorCode};
+
+/// UDP's number in REQUESTED-TRANSPORT (RFC 8656 §18.8).
+const PROTOCOL_UDP: u8 = 17;
+
+impl Server {
+    pub(super) fn allocate(
+        &mut self,
+        now: Now,
+        request: &Request<'_>,
+        reply: &mut [u8],
+    ) -> Result<Verdict, Reject> {
+        // Step 1, authentication, is done.
+        // Step 2: the 5-tuple must be free (437), unless this is the same request once more,
+        // which gets the same answer (RFC 8489 §6.3.1).
+        if let Some(id) = self.table.find(&request.path.tuple) {
+            return self.allocate_again(now, id, request, reply);
+        }
+        // Nobody relays for a tunnel's end (RFC 8656 §21.4).
+        if self.acl.is_tunnel(request.path.tuple.client.ip()) {
+            return reject(ErrorCode::FORBIDDEN);
+        }
+        // Steps 3 to 9 read what is wanted.
+        let wish = self.read_wish(request)?;
+
+        // All checks have passed: the allocation takes its 5-tuple while its sockets are opened.
+        let opening = Opening::new(wish, request.message.has(AttributeType::FINGERPRINT));
+        let expires = now.moment + wish.lifetime;
+        let id = self.table.insert(
+            request.path,
+            *request.message.transaction(),
+            Username(request.username.into()),
+            request.key.clone(),
+            opening,
+            expires,
+        );
+        self.timers.set(expires, Timer::Allocation(id));
+        match wish.token {
+            Some(token) => self.take_reserved(id, token),
+            None => self.open_next(now, id),
+        }
+        Ok(Verdict::Nothing)
+    }
+
+    /// Another Allocate on a 5-tuple that is in use.
+    fn allocate_again(
+        &mut self,
+        now: Now,
+        id: AllocationId,
+        request: &Request<'_>,
+        reply: &mut [u8],
+    ) -> Result<Verdict, Reject> {
+        let Some(allocation) = self.table.get(id) else {
+            return reject(ErrorCode::ALLOCATION_MISMATCH);
+        };
+        let same_user = *allocation.username.0 == *request.username;
+        if !same_user || allocation.transaction != *request.message.transaction() {
+            return reject(ErrorCode::ALLOCATION_MISMATCH);
+        }
+        self.stats.retransmissions += 1;
+        if allocation.opening.is_some() {
+            // The first one's answer is on its way.
+            return Ok(Verdict::Nothing);
+        }
+        let fingerprint = request.message.has(AttributeType::FINGERPRINT);
+        let finished = self.write_success(now.moment, allocation, fingerprint, reply);
+        Ok(self.replied(finished))
+    }
+
+    fn read_wish(&self, request: &Request<'_>) -> Result<Wish, Reject> {
+        let message = request.message;
+
+        // Step 3: REQUESTED-TRANSPORT is there and well-formed (400), and UDP (442).
+        match message.find(AttributeType::REQUESTED_TRANSPORT) {
+            Some(&[PROTOCOL_UDP, _, _, _]) => {}
+            Some(&[_, _, _, _]) => return reject(ErrorCode::UNSUPPORTED_TRANSPORT),
+            Some(_) | None => return reject(ErrorCode::BAD_REQUEST),
+        }
+
+        // Step 4: DONT-FRAGMENT is supported, so there is nothing to refuse.
+
+        // Step 5: RESERVATION-TOKEN goes with none of the attributes that choose an address (400).
+        let requested = family_in(request, AttributeType::REQUESTED_ADDRESS_FAMILY)?;
+        let additional = family_in(request, AttributeType::ADDITIONAL_ADDRESS_FAMILY)?;
+        let port = match message.find(AttributeType::EVEN_PORT) {
+            None => PortWish::Any,
+            Some(&[bits]) if bits & 0x80 == 0 => PortWish::Even,
+            Some(&[_]) => PortWish::EvenPair,
+            Some(_) => return reject(ErrorCode::BAD_REQUEST),
+        };
+        let token = match message.find(AttributeType::RESERVATION_TOKEN) {
+            None => None,
+            Some(value) => match <[u8; 8]>::try_from(value) {
+                Ok(token) => Some(ReservationToken(token)),
+                Err(_) => return reject(ErrorCode::BAD_REQUEST),
+            },
+        };
+        let chooses = requested.is_some() || additional.is_some() || port != PortWish::Any;
+        if token.is_some() && chooses {
+            return reject(ErrorCode::BAD_REQUEST);
+        }
+
+        // Step 6: not both families' attributes (400).
+        if requested.is_some() && additional.is_some() {
+            return reject(ErrorCode::BAD_REQUEST);
+        }
+
+        // Step 7: a family that is relayed here, IPv4 unless another is asked for (440).
+        let server = request.path.tuple.server.ip();
+        let families = match (requested, additional) {
+            (Some(family), _) => [family, None],
+            // Steps 8 and 9: ADDITIONAL-ADDRESS-FAMILY means IPv6 and goes without R (400). A
+            // family that is missing is told in the success.
+            (None, Some(Some(Family::V6))) if port != PortWish::EvenPair => {
+                [Some(Family::V4), Some(Family::V6)]
+            }
+            (None, Some(_)) => return reject(ErrorCode::BAD_REQUEST),
+            (None, None) => [Some(Family::V4), None],
+        };
+        let relayed = |family: Option<Family>| {
+            family.is_some_and(|family| self.relay_addresses(family, server).next().is_some())
+        };
+        if token.is_none() && !families.into_iter().any(relayed) {
+            return reject(ErrorCode::ADDRESS_FAMILY_NOT_SUPPORTED);
+        }
+
+        // Steps 10 and 11, quota and redirection: the shell charges the quota when it opens the
+        // first socket, as all workers share it.
+        let lifetime = self.granted(lifetime_of(request)?);
+        Ok(Wish { port, token, families, lifetime })
+    }
+
+    /// The local addresses to relay from for a client that reached `server`.
+    pub(super) fn relay_addresses(
+        &self,
+        family: Family,
+        server: IpAddr,
+    ) -> impl Iterator<Item = IpAddr> {
+        let of_family = move |ip: &&IpAddr| Family::of(**ip) == family;
+        let configured = self.relay.addresses.iter().filter(of_family);
+        let automatic = self.relay.addresses.is_empty();
+        let reached = (automatic && Family::of(server) == family).then_some(server);
+        // The client reached the other family: loopback goes with loopback, and the world with
+        // an address that the world can reach.
+        let fits = move |ip: &&IpAddr| ip.is_loopback() == server.is_loopback();
+        let found = self.relay.found.iter().filter(of_family).filter(fits);
+        let other = found.take(usize::from(automatic && reached.is_none())).copied();
+        configured.copied().chain(reached).chain(other)
+    }
+}
+
+/// The family that an attribute names: `Some(None)` where it names none that exists; 400 where it
+/// is malformed.
+fn family_in(request: &Request<'_>, kind: AttributeType) -> Result<Option<Option<Family>>, Reject> {
+    match request.message.find(kind) {
+        None => Ok(None),
+        Some(&[code, _, _, _]) => Ok(Some(Family::from_code(code))),
+        Some(_) => reject(ErrorCode::BAD_REQUEST),
+    }
+}

@@ -1,0 +1,80 @@
+//! Refresh (RFC 8656 §8.2): a new lifetime for an allocation, or its end.
+
+use crate::turn::Server;
+use crate::turn::action::Verdict;
+use crate::turn::moment::{Lifetime, Now};
+use crate::turn::request::{Reject, Request, reject};
+use crate::turn::timer::Timer;
+use crate::turn::tuple::Family;
+use crate::wire::{AttributeType, ErrorCode};
+
+/// The lifetime of an allocation whose client asks for none (RFC 8656 §3.2).
+pub(super) const DEFAULT_LIFETIME: Lifetime = Lifetime::from_secs(600);
+
+impl Server {
+    pub(super) fn refresh(
+        &mut self,
+        now: Now,
+        request: &Request<'_>,
+        reply: &mut [u8],
+    ) -> Result<Verdict, Reject> {
+        let id = self.allocation_of(request)?;
+
+        // A family that was not allocated: 443.
+        let family = match request.message.find(AttributeType::REQUESTED_ADDRESS_FAMILY) {
+            None => None,
+            Some(&[code, _, _, _]) => {
+                let family = Family::from_code(code);
+                let has = |f: &Family| self.table.get(id).is_some_and(|a| a.has(*f));
+                if family.filter(has).is_none() {
+                    return reject(ErrorCode::PEER_ADDRESS_FAMILY_MISMATCH);
+                }
+                family
+            }
+            Some(_) => return reject(ErrorCode::BAD_REQUEST),
+        };
+
+        // The desired lifetime: zero stays zero, all else lies between the default and the most.
+        let wanted = lifetime_of(request)?;
+        let lifetime = match wanted {
+            Some(zero) if zero.as_secs() == 0 => zero,
+            wanted => self.granted(wanted),
+        };
+
+        if lifetime.as_secs() == 0 {
+            // Gone before the answer leaves. In a dual allocation a family can go alone.
+            match family {
+                Some(family) => self.end_family(id, family),
+                None => self.end_allocation(id),
+            }
+        } else if let Some(allocation) = self.table.get_mut(id) {
+            let expires = now.moment + lifetime;
+            self.timers.shift(allocation.expires, expires, Timer::Allocation(id));
+            allocation.expires = expires;
+        }
+
+        self.stats.refreshes += 1;
+        Ok(self.succeed(request, reply, |writer| {
+            writer.attribute(AttributeType::LIFETIME, &lifetime.as_secs().to_be_bytes());
+        }))
+    }
+
+    /// The lifetime for a client that wants this one (RFC 8656 §7.2): never less than the
+    /// default, never more than the maximum.
+    pub(super) fn granted(&self, wanted: Option<Lifetime>) -> Lifetime {
+        wanted.map_or(DEFAULT_LIFETIME, |wanted| {
+            wanted.min(self.limits.lifetime_max).max(DEFAULT_LIFETIME)
+        })
+    }
+}
+
+/// What LIFETIME asks for; 400 where it is malformed.
+pub(super) fn lifetime_of(request: &Request<'_>) -> Result<Option<Lifetime>, Reject> {
+    match request.message.find(AttributeType::LIFETIME) {
+        None => Ok(None),
+        Some(value) => match <[u8; 4]>::try_from(value) {
+            Ok(secs) => Ok(Some(Lifetime::from_secs(u32::from_be_bytes(secs)))),
+            Err(_) => reject(ErrorCode::BAD_REQUEST),
+        },
+    }
+}

@@ -1,0 +1,185 @@
+//! The hot path, both ways: ChannelData (RFC 8656 §12.6), Send (§11.2) and what peers send (§11.3,
+//! §12.7). Nothing here allocates or queues.
+
+use std::net::SocketAddr;
+
+use rand::RngExt as _;
+
+use crate::turn::Server;
+use crate::turn::acl::Ports;
+use crate::turn::action::{PayloadRange, Verdict};
+use crate::turn::moment::Now;
+use crate::turn::stats::Drop;
+use crate::turn::table::Allocation;
+use crate::turn::tuple::{Family, FiveTuple, Path, PeerAddr, RelayId, RelayedAddr};
+use crate::wire::channel_data::{CHANNEL_DATA_HEADER, channel_data_header};
+use crate::wire::message::MAGIC_COOKIE;
+use crate::wire::writer::data_indication_header;
+use crate::wire::{AttributeType, ChannelData, Header, Message};
+
+impl Server {
+    /// ChannelData from a client (RFC 8656 §12.6).
+    #[inline]
+    pub(super) fn channel_data(&mut self, now: Now, path: Path, packet: &[u8]) -> Verdict {
+        let Some(message) = ChannelData::parse(packet) else {
+            return self.dropped(Drop::Malformed);
+        };
+        let Some(allocation) = self.live(now, &path.tuple) else {
+            return self.dropped(Drop::NoAllocation);
+        };
+        let Some(&channel) = allocation.channels.get(&message.channel) else {
+            return self.dropped(Drop::NoChannel);
+        };
+        if channel.expires <= now.moment {
+            return self.dropped(Drop::NoChannel);
+        }
+        if channel.ports == Ports::Judged && !self.may_reach(channel.peer.0) {
+            return self.dropped(Drop::PeerRefused);
+        }
+        let start = CHANNEL_DATA_HEADER;
+        self.relay_to_peer(channel.relay, channel.peer, start, message.data.len(), false)
+    }
+
+    /// A Send indication (RFC 8656 §11.2).
+    pub(super) fn send(&mut self, now: Now, path: Path, message: &Message<'_>) -> Verdict {
+        let Some(allocation) = self.live(now, &path.tuple) else {
+            return self.dropped(Drop::NoAllocation);
+        };
+        // RFC 8489 §6.3.2: unknown comprehension-required attributes, and it is dropped.
+        let (Some(Ok(peer)), Some(data), Some(at), false) = (
+            message.xor_address(AttributeType::XOR_PEER_ADDRESS),
+            message.find(AttributeType::DATA),
+            message.offset_of(AttributeType::DATA),
+            message.has_unknown_required(),
+        ) else {
+            return self.dropped(Drop::BadSend);
+        };
+        let (Some(relay), 1..) = (allocation.relay(Family::of(peer.ip())), peer.port()) else {
+            return self.dropped(Drop::BadSend);
+        };
+        let ports = match allocation.permissions.get(&peer.ip()) {
+            Some(permission) if permission.expires > now.moment => permission.ports,
+            _ => return self.dropped(Drop::NoPermission),
+        };
+        let peer = PeerAddr(peer);
+        if ports == Ports::Judged && (self.is_local(relay, peer) || !self.may_reach(peer.0)) {
+            return self.dropped(Drop::PeerRefused);
+        }
+        let dont_fragment = message.has(AttributeType::DONT_FRAGMENT);
+        self.relay_to_peer(relay, peer, at + 4, data.len(), dont_fragment)
+    }
+
+    fn relay_to_peer(
+        &mut self,
+        relay: RelayId,
+        peer: PeerAddr,
+        start: usize,
+        length: usize,
+        dont_fragment: bool,
+    ) -> Verdict {
+        self.stats.packets_to_peer += 1;
+        self.stats.bytes_to_peer += length as u64;
+        let payload = PayloadRange { start: start as u32, end: (start + length) as u32 };
+        let RelayedAddr(local) = self.to_local(peer);
+        Verdict::ToPeer { relay, peer: PeerAddr(local), payload, dont_fragment }
+    }
+
+    /// A datagram of `length` bytes from a peer at a relayed address (RFC 8656 §11.3).
+    #[inline]
+    pub fn handle_peer(
+        &mut self,
+        now: Now,
+        relay: RelayId,
+        peer: PeerAddr,
+        length: usize,
+    ) -> Verdict {
+        let peer = PeerAddr(self.to_external(RelayedAddr(peer.0)));
+        let Some((allocation, path)) = self
+            .table
+            .relay(relay)
+            .and_then(|relay| self.table.get(relay.allocation))
+            .filter(|allocation| allocation.expires > now.moment && allocation.opening.is_none())
+            .map(|allocation| (allocation, allocation.path))
+        else {
+            return self.dropped(Drop::NoAllocation);
+        };
+        let ports = match allocation.permissions.get(&peer.0.ip()) {
+            Some(permission) if permission.expires > now.moment => permission.ports,
+            _ => return self.dropped(Drop::NoPermission),
+        };
+        if ports == Ports::Judged && !self.may_reach(peer.0) {
+            return self.dropped(Drop::PeerRefused);
+        }
+        let Some(header) = self.header_for(now, relay, peer, length) else {
+            return self.dropped(Drop::TooLong);
+        };
+        // ChannelData is padded on a stream (§12.5); a Data indication always, as STUN is.
+        let is_indication = header.len() > CHANNEL_DATA_HEADER;
+        let padded = is_indication || path.tuple.transport.is_stream();
+        let padding = if padded { length.next_multiple_of(4) - length } else { 0 };
+        self.stats.packets_to_client += 1;
+        self.stats.bytes_to_client += length as u64;
+        Verdict::ToClient { path, header, padding: padding as u8 }
+    }
+
+    /// ChannelData where a channel is bound to the peer (§12.7), else a Data indication.
+    #[inline]
+    fn header_for(
+        &mut self,
+        now: Now,
+        relay: RelayId,
+        peer: PeerAddr,
+        length: usize,
+    ) -> Option<Header> {
+        let allocation = self.table.get(self.table.relay(relay)?.allocation)?;
+        if let Some(number) = allocation.channel_by_peer.get(&peer)
+            && let Some(channel) = allocation.channels.get(number)
+            && channel.expires > now.moment
+        {
+            let length = u16::try_from(length).ok()?;
+            return Header::from_slice(&channel_data_header(*number, length));
+        }
+        let mut transaction: [u8; 16] = self.rng.random();
+        transaction[..4].copy_from_slice(&MAGIC_COOKIE);
+        data_indication_header(&transaction, peer.0, length)
+    }
+
+    /// The allocation of a 5-tuple, if it relays.
+    #[inline]
+    fn live(&self, now: Now, tuple: &FiveTuple) -> Option<&Allocation> {
+        let allocation = self.table.get(self.table.find(tuple)?)?;
+        (allocation.expires > now.moment && allocation.opening.is_none()).then_some(allocation)
+    }
+
+    fn is_local(&self, relay: RelayId, peer: PeerAddr) -> bool {
+        self.table.relay(relay).is_some_and(|relay| relay.local == self.to_local(peer))
+    }
+
+    #[inline]
+    pub(super) fn dropped(&mut self, reason: Drop) -> Verdict {
+        self.stats.count_drop(reason);
+        Verdict::Nothing
+    }
+
+    /// The address as our sockets are bound, where the peer named its external form (1:1 NAT).
+    #[inline]
+    pub(super) fn to_local(&self, PeerAddr(peer): PeerAddr) -> RelayedAddr {
+        for (local, external) in &self.relay.external {
+            if *external == peer.ip() {
+                return RelayedAddr(SocketAddr::new(*local, peer.port()));
+            }
+        }
+        RelayedAddr(peer)
+    }
+
+    /// The address as the world sees it.
+    #[inline]
+    pub(super) fn to_external(&self, RelayedAddr(address): RelayedAddr) -> SocketAddr {
+        for (local, external) in &self.relay.external {
+            if *local == address.ip() {
+                return SocketAddr::new(*external, address.port());
+            }
+        }
+        address
+    }
+}

@@ -1,0 +1,126 @@
+//! What a core has done, in plain numbers. Counters only grow; gauges say what is there now.
+
+use crate::wire::ErrorCode;
+
+/// Counters and gauges of one core.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Binding requests answered with success.
+    pub bindings: u64,
+    /// Allocations that were answered with success.
+    pub allocations_created: u64,
+    /// Allocations that ended, for whatever reason.
+    pub allocations_ended: u64,
+    /// Allocations that ended because nobody refreshed them.
+    pub allocations_expired: u64,
+    /// Refresh requests answered with success.
+    pub refreshes: u64,
+    /// CreatePermission requests answered with success.
+    pub create_permissions: u64,
+    /// ChannelBind requests answered with success.
+    pub channel_binds: u64,
+    /// Allocate requests answered again because the client had repeated them.
+    pub retransmissions: u64,
+    /// Datagrams sent on to peers.
+    pub packets_to_peer: u64,
+    /// Their payload bytes.
+    pub bytes_to_peer: u64,
+    /// Datagrams sent on to clients.
+    pub packets_to_client: u64,
+    /// Their payload bytes.
+    pub bytes_to_client: u64,
+    /// Error responses, by code: see [`Stats::errors`].
+    errors: [u64; ERROR_CODES.len()],
+    /// Packets that were dropped, by reason: see [`Stats::drops`].
+    drops: [u64; Drop::ALL.len()],
+    /// Allocations that are there now, those being opened included.
+    pub allocations: u64,
+    /// Permissions that are there now.
+    pub permissions: u64,
+    /// Channels that are bound now.
+    pub channels: u64,
+    /// Deadlines that are set now.
+    pub timers: u64,
+}
+
+const ERROR_CODES: [ErrorCode; 12] = [
+    ErrorCode::BAD_REQUEST,
+    ErrorCode::UNAUTHENTICATED,
+    ErrorCode::FORBIDDEN,
+    ErrorCode::UNKNOWN_ATTRIBUTE,
+    ErrorCode::ALLOCATION_MISMATCH,
+    ErrorCode::STALE_NONCE,
+    ErrorCode::ADDRESS_FAMILY_NOT_SUPPORTED,
+    ErrorCode::WRONG_CREDENTIALS,
+    ErrorCode::UNSUPPORTED_TRANSPORT,
+    ErrorCode::PEER_ADDRESS_FAMILY_MISMATCH,
+    ErrorCode::ALLOCATION_QUOTA_REACHED,
+    ErrorCode::INSUFFICIENT_CAPACITY,
+];
+
+/// Why a packet was dropped without an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drop {
+    /// Neither STUN nor ChannelData, or malformed.
+    Malformed,
+    /// A STUN message with a wrong FINGERPRINT.
+    Fingerprint,
+    /// A method that this server does not speak, or not in that class.
+    Unsupported,
+    /// Responses to requests that this server never sends.
+    Response,
+    /// From a client, but its 5-tuple has no allocation.
+    NoAllocation,
+    /// On a channel that is not bound.
+    NoChannel,
+    /// To or from a peer without a permission.
+    NoPermission,
+    /// To or from a peer that the ACL refuses.
+    PeerRefused,
+    /// A Send indication without peer or data, or with a peer of the wrong family.
+    BadSend,
+    /// Longer than the message that would carry it can say.
+    TooLong,
+    /// An answer that did not fit the reply buffer.
+    ReplyTooLong,
+}
+
+impl Drop {
+    /// Every reason, in the order of their counters.
+    pub const ALL: [Self; 11] = [
+        Self::Malformed,
+        Self::Fingerprint,
+        Self::Unsupported,
+        Self::Response,
+        Self::NoAllocation,
+        Self::NoChannel,
+        Self::NoPermission,
+        Self::PeerRefused,
+        Self::BadSend,
+        Self::TooLong,
+        Self::ReplyTooLong,
+    ];
+}
+
+impl Stats {
+    /// How many packets were dropped for this reason.
+    pub const fn drops(&self, reason: Drop) -> u64 {
+        self.drops[reason as usize]
+    }
+
+    /// How many error responses had this code.
+    pub fn errors(&self, code: ErrorCode) -> u64 {
+        ERROR_CODES.iter().position(|c| *c == code).map_or(0, |at| self.errors[at])
+    }
+
+    #[inline]
+    pub(super) fn count_drop(&mut self, reason: Drop) {
+        self.drops[reason as usize] += 1;
+    }
+
+    pub(super) fn count_error(&mut self, code: ErrorCode) {
+        if let Some(at) = ERROR_CODES.iter().position(|c| *c == code) {
+            self.errors[at] += 1;
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! The allocations of a core and every index into them: the only code that inserts or removes.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use slab::Slab;
+
+use crate::turn::acl::Ports as PermittedPorts;
+use crate::turn::action::{ReservationToken, Username};
+use crate::turn::map::Hasher;
+use crate::turn::moment::Moment;
+use crate::turn::opening::Opening;
+use crate::turn::tuple::{Family, FiveTuple, Path, PeerAddr, RelayId, RelayedAddr};
+use crate::wire::address::XorKey;
+use crate::wire::{ChannelNumber, IntegrityKey};
+
+/// An allocation of one core; never confused with a later one in the same slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct AllocationId {
+    index: u32,
+    serial: u32,
+}
+
+/// The state that RFC 8656 §3.2 lists, and what answers a retransmission.
+#[derive(Debug)]
+pub(super) struct Allocation {
+    pub(super) path: Path,
+    /// Cookie and transaction id of the Allocate that made it.
+    pub(super) transaction: XorKey,
+    pub(super) username: Username,
+    pub(super) key: IntegrityKey,
+    /// `Some` until the shell has opened its sockets; relays nothing until then.
+    pub(super) opening: Option<Box<Opening>>,
+    /// The relay sockets, IPv4's and IPv6's.
+    pub(super) relays: [Option<RelayId>; 2],
+    /// What the success said of a family that could not be had (RFC 8656 §18.12).
+    pub(super) address_error: Option<[u8; 4]>,
+    pub(super) reservation: Option<ReservationToken>,
+    /// Whether its user's quota has been charged.
+    pub(super) charged: bool,
+    pub(super) expires: Moment,
+    pub(super) permissions: HashMap<IpAddr, Permission, Hasher>,
+    pub(super) channels: HashMap<ChannelNumber, Channel, Hasher>,
+    pub(super) channel_by_peer: HashMap<PeerAddr, ChannelNumber, Hasher>,
+}
+
+impl Allocation {
+    pub(super) fn relay(&self, family: Family) -> Option<RelayId> {
+        self.relays[slot(family)]
+    }
+
+    /// Whether the shell still owes an answer about a socket; then the end waits for it, so that
+    /// neither the socket nor the quota is lost.
+    pub(super) fn defer_end(&mut self) -> bool {
+        self.opening.as_mut().is_some_and(|opening| opening.defer_end())
+    }
+
+    /// Whether it relays for this family.
+    pub(super) fn has(&self, family: Family) -> bool {
+        self.relay(family).is_some()
+    }
+}
+
+/// Where a family's relay stands in [`Allocation::relays`].
+pub(super) const fn slot(family: Family) -> usize {
+    family as usize - 1
+}
+
+/// Lets one IP address through (RFC 8656 §9).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Permission {
+    pub(super) expires: Moment,
+    pub(super) ports: PermittedPorts,
+}
+
+/// A channel binding (RFC 8656 §12).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Channel {
+    pub(super) peer: PeerAddr,
+    pub(super) relay: RelayId,
+    pub(super) expires: Moment,
+    /// Whether the peer is one of our own addresses, so that each packet asks if it is still a
+    /// relayed one.
+    pub(super) ports: PermittedPorts,
+}
+
+/// A relay socket, open or asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Relay {
+    pub(super) allocation: AllocationId,
+    pub(super) family: Family,
+    pub(super) local: RelayedAddr,
+}
+
+/// Who has a relayed address open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// This core.
+    Here(RelayId),
+    /// Another core of this server.
+    Elsewhere,
+}
+
+/// Allocations and relays with their indexes, which always agree.
+#[derive(Debug)]
+pub(super) struct Table {
+    allocations: Slab<(u32, Allocation)>,
+    allocation_by_tuple: HashMap<FiveTuple, AllocationId, Hasher>,
+    relays: Slab<Relay>,
+    owner_by_relayed_addr: HashMap<RelayedAddr, Owner, Hasher>,
+    next_serial: u32,
+    hasher: Hasher,
+}
+
+impl Table {
+    pub(super) fn new(hasher: Hasher) -> Self {
+        Self {
+            allocations: Slab::new(),
+            allocation_by_tuple: HashMap::with_hasher(hasher.clone()),
+            relays: Slab::new(),
+            owner_by_relayed_addr: HashMap::with_hasher(hasher.clone()),
+            next_serial: 0,
+            hasher,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.allocations.len()
+    }
+
+    #[inline]
+    pub(super) fn find(&self, tuple: &FiveTuple) -> Option<AllocationId> {
+        self.allocation_by_tuple.get(tuple).copied()
+    }
+
+    #[inline]
+    pub(super) fn get(&self, id: AllocationId) -> Option<&Allocation> {
+        let (serial, allocation) = self.allocations.get(id.index as usize)?;
+        (*serial == id.serial).then_some(allocation)
+    }
+
+    pub(super) fn get_mut(&mut self, id: AllocationId) -> Option<&mut Allocation> {
+        let (serial, allocation) = self.allocations.get_mut(id.index as usize)?;
+        (*serial == id.serial).then_some(allocation)
+    }
+
+    /// An allocation without relays, permissions or channels, whose sockets are being opened.
+    pub(super) fn insert(
+        &mut self,
+        path: Path,
+        transaction: XorKey,
+        username: Username,
+        key: IntegrityKey,
+        opening: Opening,
+        expires: Moment,
+    ) -> AllocationId {
+        let hasher = &self.hasher;
+        let allocation = Allocation {
+            path,
+            transaction,
+            username,
+            key,
+            opening: Some(Box::new(opening)),
+            relays: [None; 2],
+            address_error: None,
+            reservation: None,
+            charged: false,
+            expires,
+            permissions: HashMap::with_hasher(hasher.clone()),
+            channels: HashMap::with_hasher(hasher.clone()),
+            channel_by_peer: HashMap::with_hasher(hasher.clone()),
+        };
+        self.next_serial = self.next_serial.wrapping_add(1);
+        let index = self.allocations.insert((self.next_serial, allocation)) as u32;
+        let id = AllocationId { index, serial: self.next_serial };
+        self.allocation_by_tuple.insert(path.tuple, id);
+        id
+    }
+
+    /// Takes an allocation out; its relays stay until they are removed one by one.
+    pub(super) fn remove(&mut self, id: AllocationId) -> Option<Allocation> {
+        self.get(id)?;
+        let (_, allocation) = self.allocations.remove(id.index as usize);
+        self.allocation_by_tuple.remove(&allocation.path.tuple);
+        Some(allocation)
+    }
+
+    #[inline]
+    pub(super) fn relay(&self, id: RelayId) -> Option<&Relay> {
+        self.relays.get(id.0 as usize)
+    }
+
+    /// A relay that is asked for; it has no address of ours until [`Table::open_relay`].
+    pub(super) fn insert_relay(&mut self, relay: Relay) -> RelayId {
+        RelayId(self.relays.insert(relay) as u32)
+    }
+
+    /// Gives a relay another address to ask for.
+    pub(super) fn readdress_relay(&mut self, id: RelayId, local: RelayedAddr) {
+        if let Some(relay) = self.relays.get_mut(id.0 as usize) {
+            relay.local = local;
+        }
+    }
+
+    /// The family of a relay that was reserved becomes known when its socket is handed over.
+    pub(super) fn set_family(&mut self, id: RelayId, family: Family) {
+        if let Some(relay) = self.relays.get_mut(id.0 as usize) {
+            relay.family = family;
+        }
+    }
+
+    /// The relay's socket exists, at this address.
+    pub(super) fn open_relay(&mut self, id: RelayId, local: RelayedAddr) {
+        let Some(relay) = self.relays.get_mut(id.0 as usize) else { return };
+        relay.local = local;
+        let (allocation, family) = (relay.allocation, relay.family);
+        self.owner_by_relayed_addr.insert(local, Owner::Here(id));
+        if let Some(allocation) = self.get_mut(allocation) {
+            allocation.relays[slot(family)] = Some(id);
+        }
+    }
+
+    /// Forgets a relay and its address.
+    pub(super) fn remove_relay(&mut self, id: RelayId) -> Option<Relay> {
+        let relay = self.relays.try_remove(id.0 as usize)?;
+        if self.owner_by_relayed_addr.get(&relay.local) == Some(&Owner::Here(id)) {
+            self.owner_by_relayed_addr.remove(&relay.local);
+        }
+        if let Some(allocation) = self.get_mut(relay.allocation) {
+            allocation.relays[slot(relay.family)] = None;
+        }
+        Some(relay)
+    }
+
+    #[inline]
+    pub(super) fn owner(&self, address: RelayedAddr) -> Option<Owner> {
+        self.owner_by_relayed_addr.get(&address).copied()
+    }
+
+    /// Notes a relayed address of another core.
+    pub(super) fn mark_elsewhere(&mut self, address: RelayedAddr, open: bool) {
+        if open {
+            self.owner_by_relayed_addr.insert(address, Owner::Elsewhere);
+        } else if self.owner(address) == Some(Owner::Elsewhere) {
+            self.owner_by_relayed_addr.remove(&address);
+        }
+    }
+
+    /// Asserts that the indexes agree with each other.
+    #[cfg(any(test, debug_assertions))]
+    pub(super) fn check(&self) {
+        assert_eq!(self.allocation_by_tuple.len(), self.allocations.len());
+        for (tuple, id) in &self.allocation_by_tuple {
+            let allocation = self.get(*id).expect("the tuple index names a live allocation");
+            assert_eq!(allocation.path.tuple, *tuple);
+            assert_eq!(allocation.channels.len(), allocation.channel_by_peer.len());
+            for (number, channel) in &allocation.channels {
+                assert_eq!(allocation.channel_by_peer.get(&channel.peer), Some(number));
+                assert!(allocation.relays.contains(&Some(channel.relay)));
+            }
+            for relay in allocation.relays.iter().flatten() {
+                let relay = self.relay(*relay).expect("an allocation's relays exist");
+                assert_eq!(relay.allocation, *id);
+            }
+        }
+        for (address, owner) in &self.owner_by_relayed_addr {
+            if let Owner::Here(id) = owner {
+                assert_eq!(self.relay(*id).map(|relay| relay.local), Some(*address));
+            }
+        }
+        for (_, relay) in &self.relays {
+            assert!(self.get(relay.allocation).is_some(), "a relay outlived its allocation");
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Error codes (RFC 8489 §14.8, RFC 8656 §19).
+
+/// An error code with its reason phrase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ErrorCode(u16);
+
+impl ErrorCode {
+    /// The request was malformed.
+    pub const BAD_REQUEST: Self = Self(400);
+    /// Credentials are missing or wrong.
+    pub const UNAUTHENTICATED: Self = Self(401);
+    /// Credentials are good, but this is not allowed.
+    pub const FORBIDDEN: Self = Self(403);
+    /// A comprehension-required attribute is not known here.
+    pub const UNKNOWN_ATTRIBUTE: Self = Self(420);
+    /// The 5-tuple has an allocation where it must not, or none where it must.
+    pub const ALLOCATION_MISMATCH: Self = Self(437);
+    /// The nonce is old; the response carries a new one.
+    pub const STALE_NONCE: Self = Self(438);
+    /// No relayed address of that family here.
+    pub const ADDRESS_FAMILY_NOT_SUPPORTED: Self = Self(440);
+    /// Good credentials, but not those that made the allocation.
+    pub const WRONG_CREDENTIALS: Self = Self(441);
+    /// REQUESTED-TRANSPORT names a transport that is not relayed here.
+    pub const UNSUPPORTED_TRANSPORT: Self = Self(442);
+    /// The peer's family is not the relayed address's.
+    pub const PEER_ADDRESS_FAMILY_MISMATCH: Self = Self(443);
+    /// The user holds as many allocations as they may.
+    pub const ALLOCATION_QUOTA_REACHED: Self = Self(486);
+    /// The server cannot: no port, no memory, no room in a table.
+    pub const INSUFFICIENT_CAPACITY: Self = Self(508);
+
+    /// The number, 300 to 699.
+    pub const fn get(self) -> u16 {
+        self.0
+    }
+
+    /// The reason phrase that the RFCs recommend, in ASCII.
+    pub const fn reason(self) -> &'static str {
+        match self.0 {
+            400 => "Bad Request",
+            401 => "Unauthenticated",
+            403 => "Forbidden",
+            420 => "Unknown Attribute",
+            437 => "Allocation Mismatch",
+            438 => "Stale Nonce",
+            440 => "Address Family not Supported",
+            441 => "Wrong Credentials",
+            442 => "Unsupported Transport Protocol",
+            443 => "Peer Address Family Mismatch",
+            486 => "Allocation Quota Reached",
+            508 => "Insufficient Capacity",
+            _ => "",
+        }
+    }
+
+    /// Class and number as ERROR-CODE carries them: hundreds, and the rest.
+    pub const fn encode(self) -> [u8; 4] {
+        [0, 0, (self.0 / 100) as u8, (self.0 % 100) as u8]
+    }
+}
