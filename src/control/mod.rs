@@ -1,1 +1,4 @@
-//! To come.
+//! The control plane: asynchronous where it must be, and never on a packet's road.
+
+pub mod interfaces;
+pub mod log;
