@@ -1,4 +1,5 @@
 //! The control plane: asynchronous where it must be, and never on a packet's road.
 
+pub mod config;
 pub mod interfaces;
 pub mod log;

@@ -1,0 +1,285 @@
+//! turnserver.toml as it is written: plain serde types, and every default in one place.
+//!
+//! Nothing here knows what a value means; `check` does. A key that no field names is refused, so
+//! no type flattens another (serde cannot refuse through that).
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::keys::{Fields, fields_of};
+
+/// Every section with its keys. The top level has no name.
+pub(super) const SECTIONS: &[(&str, Fields)] = &[
+    ("", fields_of::<File>),
+    ("listen", fields_of::<Listen>),
+    ("relay", fields_of::<Relay>),
+    ("tls", fields_of::<Tls>),
+    ("auth", fields_of::<Auth>),
+    ("peers", fields_of::<Peers>),
+    ("limits", fields_of::<Limits>),
+    ("signalling", fields_of::<Signalling>),
+    ("log", fields_of::<Log>),
+];
+
+/// The whole file.
+#[derive(Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct File {
+    pub(super) realm: String,
+    pub(super) workers: u16,
+    pub(super) listen: Listen,
+    pub(super) relay: Relay,
+    pub(super) tls: Tls,
+    pub(super) auth: Auth,
+    pub(super) peers: Peers,
+    pub(super) limits: Limits,
+    pub(super) signalling: Signalling,
+    pub(super) log: Log,
+}
+
+impl Default for File {
+    fn default() -> Self {
+        Self {
+            realm: "hairpin".to_owned(),
+            workers: 0,
+            listen: Listen::default(),
+            relay: Relay::default(),
+            tls: Tls::default(),
+            auth: Auth::default(),
+            peers: Peers::default(),
+            limits: Limits::default(),
+            signalling: Signalling::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+/// `[listen]`
+#[derive(Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Listen {
+    pub(super) udp: Vec<String>,
+    pub(super) tcp: Vec<String>,
+    pub(super) tls: Vec<String>,
+    pub(super) dtls: Vec<String>,
+    pub(super) http: Vec<String>,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        let everywhere = || vec!["0.0.0.0:3478".to_owned(), "[::]:3478".to_owned()];
+        Self {
+            udp: everywhere(),
+            tcp: everywhere(),
+            tls: Vec::new(),
+            dtls: Vec::new(),
+            http: vec!["127.0.0.1:8080".to_owned()],
+        }
+    }
+}
+
+/// `[relay]`
+#[derive(Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Relay {
+    pub(super) addresses: Vec<String>,
+    pub(super) external: BTreeMap<String, String>,
+    pub(super) port_min: u16,
+    pub(super) port_max: u16,
+}
+
+impl Default for Relay {
+    fn default() -> Self {
+        // RFC 8656 §7.2 recommends the dynamic ports.
+        let (port_min, port_max) = (49152, 65535);
+        Self { addresses: Vec::new(), external: BTreeMap::new(), port_min, port_max }
+    }
+}
+
+/// `[tls]`: kept for the TLS and DTLS listeners.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate chain, PEM.
+    pub certificate: String,
+    /// The private key, PEM.
+    pub key: String,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self { certificate: "cert.pem".to_owned(), key: "key.pem".to_owned() }
+    }
+}
+
+/// `[auth]`. No `Debug`: nothing here may be shown.
+#[derive(Default, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Auth {
+    pub(super) secrets: Vec<String>,
+    pub(super) users: Vec<User>,
+    pub(super) nonce_secret: Option<String>,
+}
+
+/// One of `[auth] users`; both keys are needed, so there is no default.
+#[derive(Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub(super) struct User {
+    pub(super) name: String,
+    pub(super) password: String,
+}
+
+/// `[peers]`
+#[derive(Default, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Peers {
+    pub(super) allow: Vec<String>,
+    pub(super) deny: Vec<String>,
+}
+
+/// `[limits]`: each at least one. There is no "unlimited": a large number says the same, and is a
+/// decision that somebody took.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Allocations that one user may hold. Of a time-limited name the part behind the expiry
+    /// counts, so that a fresh credential is no fresh quota.
+    pub allocations_per_user: usize,
+    /// Allocations in all.
+    pub allocations_total: usize,
+    /// Permissions of one allocation.
+    pub permissions_per_allocation: usize,
+    /// Channels of one allocation.
+    pub channels_per_allocation: usize,
+    /// Longest lifetime granted to an allocation.
+    pub lifetime_max_secs: u32,
+    /// How long a nonce is good.
+    pub nonce_lifetime_secs: u32,
+    /// TCP clients in all.
+    pub tcp_connections: usize,
+    /// TCP clients from one address (IPv6: from one /64).
+    pub tcp_connections_per_source: usize,
+    /// How long a TCP client without an allocation may be silent.
+    pub tcp_idle_secs: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            allocations_per_user: 100,
+            allocations_total: 100_000,
+            permissions_per_allocation: 512,
+            channels_per_allocation: 512,
+            lifetime_max_secs: 3600,
+            nonce_lifetime_secs: 3600,
+            tcp_connections: 10_000,
+            // An office full of browsers behind one NAT fits; one source alone cannot take all.
+            tcp_connections_per_source: 1000,
+            tcp_idle_secs: 60,
+        }
+    }
+}
+
+/// `[signalling]`
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Signalling {
+    /// Whom the page, the relay and the credentials are open to: this machine (unset), everybody
+    /// (true), nobody (false).
+    pub demo: Option<bool>,
+    /// The name or address that clients reach this server by.
+    pub public_host: Option<String>,
+    /// Pages that may connect, as the Origin header has them, beside the server's own.
+    pub origins: Vec<String>,
+    /// Proxies whose X-Forwarded-For is believed, as CIDR; see [`super::Config::proxies`].
+    pub trusted_proxies: Vec<String>,
+    /// How long credentials that are handed out are good.
+    pub ttl_secs: u32,
+    /// The largest frame.
+    pub max_frame_bytes: usize,
+    /// Frames that a socket may send, sustained.
+    pub messages_per_sec: u32,
+    /// Frames that a socket may send at once.
+    pub messages_burst: u32,
+    /// Bytes that a socket may send, sustained.
+    pub bytes_per_sec: u32,
+    /// Bytes that a socket may send at once.
+    pub bytes_burst: u32,
+    /// Frames waiting for a socket that reads slowly; beyond that it is closed.
+    pub queue_frames: usize,
+    /// Bytes waiting for a socket that reads slowly; beyond that it is closed.
+    pub queue_bytes: usize,
+    /// Peers in one room.
+    pub peers_per_room: usize,
+    /// Rooms that one socket may be in.
+    pub rooms_per_socket: usize,
+    /// Rooms in all.
+    pub rooms: usize,
+    /// Sockets in all.
+    pub sockets: usize,
+    /// Sockets from one address (IPv6: from one /64).
+    pub sockets_per_source: usize,
+    /// New sockets from one address (IPv6: from one /64).
+    pub accepts_per_sec_per_source: u32,
+}
+
+impl Default for Signalling {
+    fn default() -> Self {
+        Self {
+            demo: None,
+            public_host: None,
+            origins: Vec::new(),
+            trusted_proxies: Vec::new(),
+            ttl_secs: 3600,
+            // A description with many media lines reaches 30 KiB.
+            max_frame_bytes: 65_536,
+            messages_per_sec: 50,
+            messages_burst: 200,
+            bytes_per_sec: 16_384,
+            bytes_burst: 262_144,
+            queue_frames: 256,
+            queue_bytes: 262_144,
+            peers_per_room: 64,
+            rooms_per_socket: 16,
+            rooms: 10_000,
+            sockets: 10_000,
+            sockets_per_source: 64,
+            accepts_per_sec_per_source: 10,
+        }
+    }
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// A level, or levels by module: `info,hairpin::control=debug`.
+    pub level: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_file_says_what_the_defaults_are() {
+        let shipped: File = toml::from_str(super::super::SHIPPED).expect("the shipped file parses");
+        assert!(shipped == File::default());
+    }
+
+    #[test]
+    fn every_section_of_the_file_is_listed() {
+        let top = fields_of::<File>();
+        let listed: Vec<_> = SECTIONS.iter().map(|(name, _)| *name).skip(1).collect();
+        let sections: Vec<_> =
+            top.iter().copied().filter(|key| !["realm", "workers"].contains(key)).collect();
+        assert_eq!(listed, sections);
+    }
+}

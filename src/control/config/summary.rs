@@ -1,0 +1,78 @@
+//! What a configuration comes to, in a few lines for a human: said by `check-config` and at start.
+
+use std::fmt::Display;
+use std::net::IpAddr;
+
+use super::Config;
+
+impl Config {
+    /// What would listen and relay, a line each.
+    pub fn summary(&self, found: &[IpAddr]) -> Vec<String> {
+        let Self { listen, relay, credentials, .. } = self;
+        let addresses = match relay.addresses.as_slice() {
+            [] => format!("what the client reached, of {}", list(found)),
+            addresses => list(addresses),
+        };
+        let mut lines = vec![
+            format!("udp     {}", list(&listen.udp)),
+            format!("tcp     {}", list(&listen.tcp)),
+            format!("http    {}", list(&listen.http)),
+            format!("relay   {addresses}, ports {} to {}", relay.port_min, relay.port_max),
+        ];
+        for (local, outside) in &relay.external {
+            lines.push(format!("        the world sees {local} as {outside}"));
+        }
+        lines.push(format!("realm   {}", self.realm));
+        lines.push(match (self.made_up, credentials.secrets.len(), credentials.users.len()) {
+            (true, ..) => "auth    a secret made up at each start".to_owned(),
+            (false, secrets, users) => format!("auth    secrets: {secrets}, users: {users}"),
+        });
+        lines
+    }
+
+    /// What is allowed but probably not meant, a sentence each.
+    pub fn doubts(&self, found: &[IpAddr]) -> Vec<String> {
+        let mut doubts = Vec::new();
+        let missing = |ip: &&IpAddr| !found.is_empty() && !found.contains(ip);
+        for ip in self.relay.addresses.iter().filter(missing) {
+            doubts.push(format!("[relay] addresses: no interface of this host has {ip} now"));
+        }
+        for (ip, _) in self.relay.external.iter().filter(|(ip, _)| missing(&ip)) {
+            doubts.push(format!("[relay] external: no interface of this host has {ip} now"));
+        }
+        for net in self.peers.allow.iter().filter(|net| net.prefix_len() == 0) {
+            doubts.push(format!(
+                "[peers] allow {net} opens loopback, private networks and the cloud's metadata \
+                 service to every client; a server needs no allow to reach the internet"
+            ));
+        }
+        if !self.made_up && self.credentials.secrets.iter().any(|secret| secret.len() < 16) {
+            doubts.push(
+                "[auth] secrets: one is shorter than 16 characters, and whoever has been given a \
+                 password can guess it at home; `openssl rand -hex 32` prints a good one"
+                    .to_owned(),
+            );
+        }
+        if !self.made_up && self.is_readable_by_all() {
+            doubts.push(
+                "every user of this host may read the file and its secrets: \
+                 chmod o= it"
+                    .to_owned(),
+            );
+        }
+        doubts
+    }
+
+    fn is_readable_by_all(&self) -> bool {
+        use std::os::unix::fs::PermissionsExt;
+        let metadata = self.path.as_ref().and_then(|path| path.metadata().ok());
+        metadata.is_some_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
+    }
+}
+
+fn list<T: Display>(items: &[T]) -> String {
+    if items.is_empty() {
+        return "none".to_owned();
+    }
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
