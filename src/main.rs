@@ -1,2 +1,35 @@
 //! The command line.
-fn main() {}
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use hairpin::control::cli::Cli;
+use hairpin::control::log;
+use hairpin::server;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.answer() {
+        Some(Ok(code)) => code,
+        // Nobody reads on, or the system would not tell: the answer is not complete.
+        Some(Err(error)) => failed(&error),
+        None => serve(&cli),
+    }
+}
+
+fn serve(cli: &Cli) -> ExitCode {
+    let config = match cli.load() {
+        Ok(config) => config,
+        Err(error) => return failed(&error),
+    };
+    log::start(&config.log.level);
+    match server::run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &impl std::error::Error) -> ExitCode {
+    eprintln!("{error}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,243 @@
+//! The commands as a shell sees them: what they print, where, and how they end.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
+use sha1::Sha1;
+
+#[test]
+fn check_config_says_what_would_listen() {
+    let place = Place::with("realm = \"example.org\"\n[auth]\nsecrets = [\"0123456789abcdef\"]\n");
+    let output = place.run(&["check-config"]);
+    assert_eq!(output.code, 0, "{output:?}");
+    assert!(output.stdout.starts_with("turnserver.toml: fine\n"), "{output:?}");
+    for words in ["udp     0.0.0.0:3478, [::]:3478", "http    127.0.0.1:8080", "secrets: 1"] {
+        assert!(output.stdout.contains(words), "{words}: {output:?}");
+    }
+    assert!(!output.stdout.contains("0123456789abcdef"), "{output:?}");
+}
+
+#[test]
+fn check_config_says_all_that_is_wrong() {
+    let place = Place::with("[listen]\nupd = []\nhttp = [\"8080\"]\n");
+    let output = place.run(&["check-config"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    for words in [
+        "turnserver.toml:2: unknown key `upd` in [listen]",
+        "cure: did you mean `udp`?",
+        "turnserver.toml:3: [listen] http: \"8080\" has no address",
+        "cure: write \"0.0.0.0:8080\", \"[::]:8080\"",
+    ] {
+        assert!(output.stdout.contains(words), "{words}: {output:?}");
+    }
+}
+
+#[test]
+fn check_config_without_a_file_means_the_built_in_defaults() {
+    let output = Place::empty().run(&["check-config"]);
+    assert_eq!(output.code, 0, "{output:?}");
+    assert!(output.stdout.contains("no turnserver.toml here"), "{output:?}");
+    assert!(output.stdout.contains("made up at each start"), "{output:?}");
+}
+
+#[test]
+fn check_config_doubts_what_is_allowed_but_hardly_meant() {
+    let text = "realm = \"x\"\n[auth]\nsecrets = [\"weak\"]\n[peers]\nallow = [\"0.0.0.0/0\"]\n\
+                [relay]\naddresses = [\"192.0.2.77\"]\n";
+    let output = Place::with(text).run(&["check-config"]);
+    assert_eq!(output.code, 0, "{output:?}");
+    for words in ["metadata", "shorter than 16", "no interface of this host has 192.0.2.77"] {
+        assert!(output.stdout.contains(words), "{words}: {output:?}");
+    }
+}
+
+#[test]
+fn a_file_that_is_named_must_be_there() {
+    let output = Place::empty().run(&["check-config", "--config", "nowhere.toml"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert!(output.stdout.contains("nowhere.toml: cannot be read"), "{output:?}");
+}
+
+#[test]
+fn serving_stops_at_a_wrong_file() {
+    let place = Place::with("[relay]\nport_min = 9\nport_max = 8\n");
+    for arguments in [&["serve"][..], &[]] {
+        let output = place.run(arguments);
+        assert_eq!(output.code, 1, "{output:?}");
+        assert!(output.stderr.contains("turnserver.toml:2: [relay] port_min"), "{output:?}");
+        assert_eq!(output.stdout, "");
+    }
+}
+
+#[test]
+fn credentials_are_signed_with_the_first_secret() {
+    let place = Place::with(
+        "realm = \"x\"\n[auth]\nsecrets = [\"north\", \"south\"]\n[listen]\ntcp = []\n",
+    );
+    let output = place.run(&["credentials", "--user", "alice", "--ttl", "600"]);
+    assert_eq!(output.code, 0, "{output:?}");
+    let field = |name: &str| {
+        let mut lines = output.stdout.lines();
+        lines.find_map(|line| line.strip_prefix(name)).expect(name).trim().to_owned()
+    };
+    let (username, password) = (field("username:"), field("password:"));
+    assert!(username.ends_with(":alice"), "{output:?}");
+    assert_eq!(password, mac("north", &username));
+
+    let output = place.run(&["credentials", "--user", "alice", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
+    let username = json["username"].as_str().expect("a username");
+    assert_eq!(json["password"], mac("north", username));
+    assert_eq!(json["ttl"], 3600);
+    assert_eq!(json["iceServers"][1]["credential"], json["password"]);
+    assert!(json["iceServers"][0]["urls"][0].as_str().is_some_and(|url| url.starts_with("stun:")));
+    assert_eq!(json["uris"].as_array().map(Vec::len), Some(1), "tcp is off");
+}
+
+#[test]
+fn credentials_need_a_secret_that_lasts() {
+    for place in [
+        Place::empty(),
+        Place::with("realm = \"x\"\n[auth]\nusers = [{ name = \"a\", password = \"b\" }]\n"),
+    ] {
+        let output = place.run(&["credentials", "--user", "alice"]);
+        assert_eq!(output.code, 1, "{output:?}");
+        assert_eq!(output.stdout, "");
+        assert!(output.stderr.contains("no secret is configured"), "{output:?}");
+        assert!(output.stderr.contains("cure: write secrets = "), "{output:?}");
+    }
+}
+
+#[test]
+fn check_peer_says_by_which_rule() {
+    let place = Place::with("[peers]\nallow = [\"10.1.0.0/16\"]\ndeny = [\"8.8.8.0/24\"]\n");
+    for (peer, code, words) in [
+        ("1.1.1.1", 0, "in no list"),
+        ("[2606:4700::1111]:443", 0, "in no list"),
+        ("10.1.2.3:80", 0, "[peers] allow: 10.1.0.0/16"),
+        ("10.2.0.1", 1, "10.0.0.0/8"),
+        ("8.8.8.8", 1, "[peers] deny: 8.8.8.0/24"),
+        ("169.254.169.254:80", 1, "metadata"),
+        ("127.0.0.1:3478", 1, "listens on that port"),
+    ] {
+        let output = place.run(&["check-peer", peer]);
+        assert_eq!(output.code, code, "{peer}: {output:?}");
+        let verdict = if code == 0 { "allowed: " } else { "denied: " };
+        assert!(output.stdout.starts_with(verdict), "{peer}: {output:?}");
+        assert!(output.stdout.contains(words), "{peer}: {output:?}");
+    }
+}
+
+#[test]
+fn check_peer_excepts_the_ports_that_the_server_listens_on() {
+    let place = Place::with("[peers]\nallow = [\"127.0.0.1/32\"]\n");
+    let output = place.run(&["check-peer", "127.0.0.1"]);
+    assert_eq!(output.code, 0, "{output:?}");
+    assert!(output.stdout.contains("except for ports"), "{output:?}");
+    assert_eq!(place.run(&["check-peer", "127.0.0.1:8080"]).code, 1);
+    assert_eq!(place.run(&["check-peer", "127.0.0.1:9"]).code, 0);
+}
+
+#[test]
+fn no_encoding_of_a_denied_address_is_allowed() {
+    let place = Place::empty();
+    for [a, b, c, d] in [[127, 0, 0, 1], [10, 0, 0, 5], [169, 254, 169, 254]] {
+        let hex = format!("{a:02x}{b:02x}:{c:02x}{d:02x}");
+        for peer in [
+            format!("{a}.{b}.{c}.{d}"),
+            format!("::{a}.{b}.{c}.{d}"),
+            format!("::{hex}"),
+            format!("::ffff:{a}.{b}.{c}.{d}"),
+            format!("[::ffff:{hex}]:443"),
+            format!("::ffff:0:{hex}"),
+            format!("64:ff9b::{hex}"),
+            format!("64:ff9b:1::{hex}"),
+            format!("2002:{hex}::1"),
+            format!("2001:0:{hex}::1"),
+            format!("2606:4700::5efe:{hex}"),
+            format!("0{a}.{b}.{c}.{d}"),
+            format!("0x{a:02x}{b:02x}{c:02x}{d:02x}"),
+            u32::from_be_bytes([a, b, c, d]).to_string(),
+            format!("{a}.{}", u32::from_be_bytes([0, b, c, d])),
+        ] {
+            let output = place.run(&["check-peer", &peer]);
+            assert_ne!(output.code, 0, "{peer}: {output:?}");
+        }
+    }
+}
+
+#[test]
+fn wrong_usage_is_exit_code_two() {
+    let place = Place::empty();
+    for (arguments, words) in [
+        (&["check-peer"][..], "ADDRESS[:PORT]"),
+        (&["check-peer", "example.org"], "peers are addresses"),
+        (&["credentials"], "--user"),
+        (&["credentials", "--user", ""], "name somebody"),
+        (&["credentials", "--user", "a", "--ttl", "0"], "--ttl"),
+        (&["fly"], "fly"),
+        (&["--log-level", "inof"], "not a level"),
+    ] {
+        let output = place.run(arguments);
+        assert_eq!(output.code, 2, "{arguments:?}: {output:?}");
+        assert!(output.stderr.contains(words), "{arguments:?}: {output:?}");
+    }
+    assert_eq!(place.run(&["--help"]).code, 0);
+    assert_eq!(place.run(&["--version"]).stdout.trim(), "hairpin 0.1.0");
+}
+
+/// A directory to run in, with or without a turnserver.toml.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn empty() -> Self {
+        Self(tempfile::tempdir().expect("a directory"))
+    }
+
+    fn with(config: &str) -> Self {
+        let place = Self::empty();
+        std::fs::write(place.path().join("turnserver.toml"), config).expect("written");
+        place
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ended {
+        let output = Command::new(env!("CARGO_BIN_EXE_hairpin"))
+            .args(arguments)
+            .current_dir(self.path())
+            .env_remove("HAIRPIN_CONFIG")
+            .env_remove("HAIRPIN_LOG")
+            .output()
+            .expect("the binary runs");
+        Ended::from(output)
+    }
+}
+
+#[derive(Debug)]
+struct Ended {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl From<Output> for Ended {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().expect("no signal"),
+            stdout: String::from_utf8(output.stdout).expect("UTF-8"),
+            stderr: String::from_utf8(output.stderr).expect("UTF-8"),
+        }
+    }
+}
+
+fn mac(secret: &str, username: &str) -> String {
+    let mut mac = Hmac::<Sha1>::new_from_slice(secret.as_bytes()).expect("any length");
+    mac.update(username.as_bytes());
+    STANDARD.encode(mac.finalize().into_bytes())
+}
