@@ -1,1 +1,568 @@
-//! To come.
+//! Rooms, in which peers find each other: the deterministic core of the signalling relay.
+//!
+//! ```text
+//! handle_open(now, socket, source, ice) -> Result<PeerId, Refused>    poll_action() -> Option<Action>
+//! handle_frame(now, socket, Received)                                 poll_timeout() -> Option<Millis>
+//! handle_close(now, socket, Departure)      handle_timeout(now)       handle_shutdown()
+//! ```
+//!
+//! - After each `handle_*`, drain `poll_action`, then read `poll_timeout`.
+//! - Actions come out in the order in which they happened, and the shell keeps one queue for each
+//!   socket: so frames from A to B never overtake, and whoever is told of a peer is told before
+//!   that peer's first signal and never after its last.
+//! - A socket for which [`Action::Close`] came out is gone from here already. A socket that the
+//!   shell loses or gives up is reported by `handle_close`.
+//! - No clock, socket, lock, `async` or OS randomness: the same seed and inputs give the same
+//!   actions.
+//!
+//! The protocol is JSON text, one object to a frame, told apart by `type`:
+//!
+//! ```text
+//! S→C welcome {peer, heartbeatMs, limits, iceServers, iceExpiresAt}
+//! C→S join    {room, meta?}        S→C joined {room, peers: [{id, meta, polite}], you: {polite}}
+//! C→S leave   {room}               S→C peer+  {room, id, meta, polite}
+//!                                  S→C peer-  {room, id, reason}
+//! C→S signal  {to, seq?, data}     S→C signal {from, seq?, data}
+//!                                  S→C error  {code, retryable, message, room?, to?, seq?}
+//! ```
+//!
+//! `polite` is the role of the peer beside whose id it stands, for the perfect negotiation of
+//! WebRTC: who joins later is polite towards those present. Two peers who share several rooms keep
+//! the role that they heard first; both heard it from the same room, because everybody hears of
+//! joins in the same order.
+
+mod limits;
+mod message;
+mod rate;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+
+use rand::Rng;
+use rand::rngs::StdRng;
+use serde_json::value::RawValue;
+
+pub use self::limits::Limits;
+pub use self::message::{Fault, PeerId};
+pub use self::rate::Source;
+
+use self::message::{Reply, Request, ToldPeer, ToldYou};
+use self::rate::{Bucket, Sources};
+
+/// Milliseconds since a beginning that the shell chooses and never moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Millis(pub u64);
+
+/// The shell's name for a connection. It never uses one twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SocketId(pub u64);
+
+/// What a newcomer is given to gather candidates with.
+#[derive(Clone, Debug)]
+pub struct IceOffer {
+    /// The `iceServers` list of an `RTCConfiguration`, as JSON.
+    pub servers: Box<RawValue>,
+    /// When its credentials stop opening allocations, as RFC 3339; `None` if it has none.
+    pub expires_at: Option<String>,
+}
+
+/// What came over a socket.
+#[derive(Clone, Copy, Debug)]
+pub enum Received<'a> {
+    /// A text frame.
+    Text(&'a str),
+    /// A binary frame, which no request is.
+    Binary,
+    /// A ping or a pong. They mean nothing here, but whoever floods with them is over the rate.
+    Control,
+}
+
+/// What the shell must do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Put a text frame at the end of the socket's queue.
+    Send {
+        /// Whose queue.
+        socket: SocketId,
+        /// The frame, JSON.
+        frame: String,
+    },
+    /// Close the socket once its queue is empty.
+    Close {
+        /// Which one.
+        socket: SocketId,
+        /// The code and the text of the close frame.
+        reason: CloseReason,
+    },
+}
+
+/// Why the server closes a socket. After codes 4000 to 4499 a client should return by itself, with
+/// a growing delay; from 4500 on it would only meet the same end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// A frame over [`Limits::frame_bytes`].
+    TooLarge,
+    /// A binary frame.
+    NotText,
+    /// Text that is not UTF-8.
+    NotUtf8,
+    /// Not WebSocket any more.
+    NotWebSocket,
+    /// The server is going down.
+    Shutdown,
+    /// The socket's queue was full.
+    Slow,
+    /// Nothing was heard for [`Limits::dead_after_ms`].
+    Dead,
+    /// Over its rate, again and again.
+    TooManyRequests,
+    /// Frames that are no requests, again and again.
+    BadFrames,
+}
+
+impl CloseReason {
+    /// The code in the close frame.
+    #[must_use]
+    pub fn code(self) -> u16 {
+        match self {
+            Self::NotWebSocket => 1002,
+            Self::NotText => 1003,
+            Self::NotUtf8 => 1007,
+            Self::TooLarge => 1009,
+            Self::Shutdown => 4001,
+            Self::Slow => 4008,
+            Self::Dead => 4012,
+            Self::TooManyRequests => 4013,
+            Self::BadFrames => 4500,
+        }
+    }
+
+    /// The text in the close frame.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::NotWebSocket => "protocol error",
+            Self::NotText => "text frames only",
+            Self::NotUtf8 => "not UTF-8",
+            Self::TooLarge => "frame too large",
+            Self::Shutdown => "shutdown",
+            Self::Slow => "slow",
+            Self::Dead => "no pong",
+            Self::TooManyRequests => "too many requests",
+            Self::BadFrames => "bad frames",
+        }
+    }
+}
+
+/// How a peer went, as the others are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Departure {
+    /// It asked to leave the room.
+    Left,
+    /// Its socket ended.
+    Closed,
+    /// It read too slowly.
+    Slow,
+    /// It was silent for too long.
+    Dead,
+    /// It broke the rules.
+    Expelled,
+}
+
+impl Departure {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Left => "left",
+            Self::Closed => "closed",
+            Self::Slow => "slow",
+            Self::Dead => "dead",
+            Self::Expelled => "expelled",
+        }
+    }
+}
+
+/// Why a socket was not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// [`Limits::sockets`] are open.
+    Full,
+    /// [`Limits::sockets_per_source`] are open from there.
+    SourceFull,
+    /// Over [`Limits::opens_per_sec`].
+    TooFast,
+    /// Over [`Limits::opens_per_sec_per_source`].
+    SourceTooFast,
+}
+
+/// What is there, and what has happened since the start. Each limit has its counter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Sockets open now.
+    pub sockets: u64,
+    /// Rooms with somebody in them now.
+    pub rooms: u64,
+    /// Sources in the table now.
+    pub sources: u64,
+    /// Sockets let in.
+    pub opened: u64,
+    /// Sockets refused because all or their source had as many as allowed.
+    pub refused_full: u64,
+    /// Sockets and visits refused because all or their source came too fast.
+    pub refused_rate: u64,
+    /// Text frames that came.
+    pub frames: u64,
+    /// Signals passed on.
+    pub signals: u64,
+    /// Requests answered with an error, those over the rate included.
+    pub faults: u64,
+    /// Requests over a socket's rate.
+    pub over_rate: u64,
+    /// Sockets closed as slow.
+    pub closed_slow: u64,
+    /// Sockets closed as dead.
+    pub closed_dead: u64,
+    /// Sockets closed because they broke the rules.
+    pub closed_expelled: u64,
+}
+
+/// All rooms and everybody in them.
+#[derive(Debug)]
+pub struct Rooms {
+    limits: Limits,
+    rng: StdRng,
+    member_by_socket: BTreeMap<SocketId, Member>,
+    socket_by_peer: BTreeMap<PeerId, SocketId>,
+    /// Names are chosen by strangers; an ordered map gives them no collisions to choose.
+    room_by_name: BTreeMap<String, Room>,
+    sources: Sources,
+    actions: VecDeque<Action>,
+    stats: Stats,
+}
+
+/// One socket and what it may still do.
+#[derive(Debug)]
+struct Member {
+    peer: PeerId,
+    source: Source,
+    rooms: BTreeSet<String>,
+    messages: Bucket,
+    bytes: Bucket,
+    strikes: Bucket,
+}
+
+/// Who is in a room, with what each said about itself.
+#[derive(Debug, Default)]
+struct Room {
+    seat_by_socket: BTreeMap<SocketId, Seat>,
+}
+
+#[derive(Debug)]
+struct Seat {
+    peer: PeerId,
+    meta: Option<Box<RawValue>>,
+}
+
+impl Rooms {
+    /// No rooms yet. The generator makes the peers' ids, so it must be seeded from what nobody can
+    /// guess; `limits` should have passed [`Limits::check`].
+    #[must_use]
+    pub fn new(limits: Limits, rng: StdRng) -> Self {
+        Self {
+            sources: Sources::new(&limits),
+            limits,
+            rng,
+            member_by_socket: BTreeMap::new(),
+            socket_by_peer: BTreeMap::new(),
+            room_by_name: BTreeMap::new(),
+            actions: VecDeque::new(),
+            stats: Stats::default(),
+        }
+    }
+
+    /// Charges `source` for a request that opens no socket, at the same rate as if it did.
+    ///
+    /// # Errors
+    ///
+    /// When that, or all sources together, were too fast.
+    pub fn handle_visit(&mut self, now: Millis, source: IpAddr) -> Result<(), Refused> {
+        let result = self.sources.visit(now, source.into(), &self.limits);
+        self.count_refusal(result)
+    }
+
+    /// Lets a socket in and welcomes it.
+    ///
+    /// # Errors
+    ///
+    /// When a limit is reached; nothing is kept of the socket then.
+    pub fn handle_open(
+        &mut self,
+        now: Millis,
+        socket: SocketId,
+        source: IpAddr,
+        ice: &IceOffer,
+    ) -> Result<PeerId, Refused> {
+        debug_assert!(!self.member_by_socket.contains_key(&socket), "the shell repeated an id");
+        let source = Source::from(source);
+        let result = if self.member_by_socket.len() >= self.limits.sockets {
+            Err(Refused::Full)
+        } else {
+            self.sources.open(now, source, &self.limits)
+        };
+        self.count_refusal(result)?;
+
+        let mut peer = PeerId([0; 16]);
+        self.rng.fill_bytes(&mut peer.0);
+        let Limits { messages_per_sec, message_burst, bytes_per_sec, byte_burst, strikes, .. } =
+            self.limits;
+        self.member_by_socket.insert(
+            socket,
+            Member {
+                peer,
+                source,
+                rooms: BTreeSet::new(),
+                messages: Bucket::full(now, messages_per_sec, message_burst),
+                bytes: Bucket::full(now, bytes_per_sec, byte_burst),
+                strikes: Bucket::full(now, 1, strikes),
+            },
+        );
+        self.socket_by_peer.insert(peer, socket);
+        self.stats.opened += 1;
+        let welcome = Reply::Welcome {
+            peer,
+            heartbeat_ms: self.limits.heartbeat_ms,
+            limits: (&self.limits).into(),
+            ice_servers: &ice.servers,
+            ice_expires_at: ice.expires_at.as_deref(),
+        };
+        self.actions.push_back(Action::Send { socket, frame: welcome.emit() });
+        Ok(peer)
+    }
+
+    /// Carries out one frame. Frames of sockets that are gone are ignored: they were under way.
+    pub fn handle_frame(&mut self, now: Millis, socket: SocketId, received: Received<'_>) {
+        let Some(member) = self.member_by_socket.get_mut(&socket) else { return };
+        let (text, bytes) = match received {
+            Received::Text(text) => (Some(text), text.len()),
+            Received::Binary => return self.close(now, socket, CloseReason::NotText),
+            Received::Control => (None, 0),
+        };
+        if bytes > self.limits.frame_bytes {
+            return self.close(now, socket, CloseReason::TooLarge);
+        }
+        // Not `&&`: a frame costs its bytes even if it is one too many.
+        if !(member.messages.take(now, 1) & member.bytes.take(now, bytes)) {
+            self.stats.over_rate += 1;
+            return self.fail(now, socket, Fault::TooManyRequests, Context::default());
+        }
+        let Some(text) = text else { return };
+        self.stats.frames += 1;
+        match Request::parse(text, &self.limits) {
+            Err(fault) => self.fail(now, socket, fault, Context::default()),
+            Ok(Request::Join { room, meta }) => {
+                if let Err(fault) = self.join(socket, &room, meta) {
+                    self.fail(
+                        now,
+                        socket,
+                        fault,
+                        Context { room: Some(&room), ..Context::default() },
+                    );
+                }
+            }
+            Ok(Request::Leave { room }) => {
+                if !self.leave(socket, &room, Departure::Left) {
+                    let context = Context { room: Some(&room), ..Context::default() };
+                    self.fail(now, socket, Fault::NotJoined, context);
+                }
+            }
+            Ok(Request::Signal { to, seq, data }) => {
+                if let Err(fault) = self.signal(socket, &to, seq, data) {
+                    // An id that is none is not repeated: it could be as long as a frame.
+                    let to = to.parse::<PeerId>().is_ok().then_some(to.as_str());
+                    self.fail(now, socket, fault, Context { to, seq, ..Context::default() });
+                }
+            }
+        }
+    }
+
+    /// Forgets a socket that the shell lost or gave up, and tells its rooms.
+    pub fn handle_close(&mut self, now: Millis, socket: SocketId, how: Departure) {
+        let Some(member) = self.member_by_socket.get(&socket) else { return };
+        for room in member.rooms.clone() {
+            self.leave(socket, &room, how);
+        }
+        if let Some(member) = self.member_by_socket.remove(&socket) {
+            self.socket_by_peer.remove(&member.peer);
+            self.sources.close(now, member.source);
+        }
+        match how {
+            Departure::Slow => self.stats.closed_slow += 1,
+            Departure::Dead => self.stats.closed_dead += 1,
+            Departure::Expelled => self.stats.closed_expelled += 1,
+            Departure::Left | Departure::Closed => {}
+        }
+    }
+
+    /// Closes every socket, without telling anybody of anybody: all hear the same.
+    pub fn handle_shutdown(&mut self, now: Millis) {
+        self.room_by_name.clear();
+        self.socket_by_peer.clear();
+        for (socket, member) in std::mem::take(&mut self.member_by_socket) {
+            self.sources.close(now, member.source);
+            self.actions.push_back(Action::Close { socket, reason: CloseReason::Shutdown });
+        }
+    }
+
+    /// Forgets what time has made forgettable.
+    pub fn handle_timeout(&mut self, now: Millis) {
+        self.sources.handle_timeout(now);
+    }
+
+    /// The next thing to do, in order.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When `handle_timeout` is due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Millis> {
+        self.sources.poll_timeout()
+    }
+
+    /// The counters, with the gauges as of now.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats {
+            sockets: self.member_by_socket.len() as u64,
+            rooms: self.room_by_name.len() as u64,
+            sources: self.sources.len() as u64,
+            ..self.stats
+        }
+    }
+
+    fn join(&mut self, socket: SocketId, name: &str, meta: Option<&RawValue>) -> Result<(), Fault> {
+        let Some(member) = self.member_by_socket.get_mut(&socket) else { return Ok(()) };
+        if member.rooms.contains(name) {
+            return Err(Fault::AlreadyJoined);
+        }
+        if member.rooms.len() >= self.limits.rooms_per_socket {
+            return Err(Fault::TooManyRooms);
+        }
+        if !self.room_by_name.contains_key(name) && self.room_by_name.len() >= self.limits.rooms {
+            return Err(Fault::Busy);
+        }
+        let room = self.room_by_name.entry(name.to_owned()).or_default();
+        if room.seat_by_socket.len() >= self.limits.room_peers {
+            return Err(Fault::RoomFull);
+        }
+
+        let peers = room.seat_by_socket.values().map(Seat::told).collect();
+        let joined = Reply::Joined { room: name, peers, you: ToldYou { polite: true } };
+        self.actions.push_back(Action::Send { socket, frame: joined.emit() });
+        let came = Reply::PeerCame { room: name, id: member.peer, meta, polite: true }.emit();
+        for &other in room.seat_by_socket.keys() {
+            self.actions.push_back(Action::Send { socket: other, frame: came.clone() });
+        }
+        let seat = Seat { peer: member.peer, meta: meta.map(ToOwned::to_owned) };
+        room.seat_by_socket.insert(socket, seat);
+        member.rooms.insert(name.to_owned());
+        Ok(())
+    }
+
+    /// Takes a socket out of a room and tells the rest; the last one to go takes the room along.
+    fn leave(&mut self, socket: SocketId, name: &str, how: Departure) -> bool {
+        let Some(room) = self.room_by_name.get_mut(name) else { return false };
+        let Some(seat) = room.seat_by_socket.remove(&socket) else { return false };
+        if let Some(member) = self.member_by_socket.get_mut(&socket) {
+            member.rooms.remove(name);
+        }
+        let went = Reply::PeerWent { room: name, id: seat.peer, reason: how.text() }.emit();
+        for &other in room.seat_by_socket.keys() {
+            self.actions.push_back(Action::Send { socket: other, frame: went.clone() });
+        }
+        if room.seat_by_socket.is_empty() {
+            self.room_by_name.remove(name);
+        }
+        true
+    }
+
+    fn signal(
+        &mut self,
+        socket: SocketId,
+        to: &str,
+        seq: Option<u64>,
+        data: &RawValue,
+    ) -> Result<(), Fault> {
+        // One answer for an id that is none, one that is unknown and one in other rooms only: who
+        // is here is told to those who share a room.
+        let receiver = *self.socket_by_peer.get(&to.parse::<PeerId>()?).ok_or(Fault::NoSuchPeer)?;
+        let (Some(from), Some(other)) =
+            (self.member_by_socket.get(&socket), self.member_by_socket.get(&receiver))
+        else {
+            return Err(Fault::NoSuchPeer);
+        };
+        if receiver == socket || from.rooms.is_disjoint(&other.rooms) {
+            return Err(Fault::NoSuchPeer);
+        }
+        let frame = Reply::Signal { from: from.peer, seq, data }.emit();
+        self.actions.push_back(Action::Send { socket: receiver, frame });
+        self.stats.signals += 1;
+        Ok(())
+    }
+
+    /// Answers a request that was not carried out; the only place that does.
+    fn fail(&mut self, now: Millis, socket: SocketId, fault: Fault, context: Context<'_>) {
+        self.stats.faults += 1;
+        let Some(member) = self.member_by_socket.get_mut(&socket) else { return };
+        if fault.is_offence() && !member.strikes.take(now, 1) {
+            return self.close(
+                now,
+                socket,
+                match fault {
+                    Fault::TooManyRequests => CloseReason::TooManyRequests,
+                    _ => CloseReason::BadFrames,
+                },
+            );
+        }
+        let error = Reply::Error {
+            code: fault.code(),
+            retryable: fault.retryable(),
+            message: fault.message(),
+            room: context.room,
+            to: context.to,
+            seq: context.seq,
+        };
+        self.actions.push_back(Action::Send { socket, frame: error.emit() });
+    }
+
+    fn close(&mut self, now: Millis, socket: SocketId, reason: CloseReason) {
+        self.handle_close(now, socket, Departure::Expelled);
+        self.actions.push_back(Action::Close { socket, reason });
+    }
+
+    fn count_refusal(&mut self, result: Result<(), Refused>) -> Result<(), Refused> {
+        match result {
+            Ok(()) => {}
+            Err(Refused::Full | Refused::SourceFull) => self.stats.refused_full += 1,
+            Err(Refused::TooFast | Refused::SourceTooFast) => self.stats.refused_rate += 1,
+        }
+        result
+    }
+}
+
+impl Seat {
+    /// How a newcomer is told of this peer, who was there before and therefore is impolite.
+    fn told(&self) -> ToldPeer<'_> {
+        ToldPeer { id: self.peer, meta: self.meta.as_deref(), polite: false }
+    }
+}
+
+/// Which request an error answers.
+#[derive(Clone, Copy, Default)]
+struct Context<'a> {
+    room: Option<&'a str>,
+    to: Option<&'a str>,
+    seq: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,607 @@
+//! The core with simulated time, and a seeded random run against a model.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use proptest::prelude::*;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::*;
+
+#[test]
+fn a_socket_is_welcomed_with_its_id_the_limits_and_ice_servers() {
+    let mut sim = Sim::default();
+    let peer = sim.rooms.handle_open(sim.now, SocketId(1), source(1), &offer()).unwrap();
+    let welcome = sim.take(1).remove(0);
+    assert_eq!(welcome["type"], "welcome");
+    assert_eq!(welcome["peer"], peer.to_string());
+    assert_eq!(welcome["heartbeatMs"], 25_000);
+    assert_eq!(welcome["limits"]["frameBytes"], 65_536);
+    assert_eq!(welcome["iceServers"], json!([{"urls": ["stun:h:3478"]}]));
+    assert_eq!(welcome["iceExpiresAt"], "2026-01-01T00:00:00Z");
+}
+
+#[test]
+fn a_joiner_hears_of_those_present_and_they_of_it() {
+    let mut sim = Sim::default();
+    let (a, b) = (sim.open(1), sim.open(2));
+    sim.send(1, json!({"type": "join", "room": "r", "meta": {"name": "Ada"}}));
+    assert_eq!(
+        sim.take(1),
+        [json!({"type": "joined", "room": "r", "peers": [], "you": {"polite": true}})]
+    );
+    sim.send(2, json!({"type": "join", "room": "r"}));
+    assert_eq!(
+        sim.take(2),
+        [json!({"type": "joined", "room": "r", "you": {"polite": true},
+                "peers": [{"id": a, "meta": {"name": "Ada"}, "polite": false}]})]
+    );
+    assert_eq!(
+        sim.take(1),
+        [json!({"type": "peer+", "room": "r", "id": b, "meta": null, "polite": true})]
+    );
+}
+
+#[test]
+fn a_signal_passes_between_those_who_share_a_room_and_nobody_else() {
+    let mut sim = Sim::default();
+    let (a, b, c) = (sim.open(1), sim.open(2), sim.open(3));
+    sim.join(1, "r");
+    sim.join(2, "r");
+    sim.join(3, "other");
+    sim.clear();
+    sim.send(1, json!({"type": "signal", "to": b, "seq": 9, "data": {"sdp": "v=0"}}));
+    assert_eq!(
+        sim.take(2),
+        [json!({"type": "signal", "from": a, "seq": 9, "data": {"sdp": "v=0"}})]
+    );
+    for to in [c.as_str(), a.as_str(), "nobody", ""] {
+        sim.send(1, json!({"type": "signal", "to": to, "seq": 1, "data": 0}));
+        assert_eq!(sim.errors(1), ["no-such-peer"]);
+    }
+    assert!(sim.take(2).is_empty() && sim.take(3).is_empty());
+}
+
+#[test]
+fn data_travels_as_the_bytes_that_came() {
+    let mut sim = Sim::default();
+    let (_, b) = (sim.open(1), sim.open(2));
+    sim.join(1, "r");
+    sim.join(2, "r");
+    sim.clear();
+    let data = r#"{"z":1.0,  "a":1e5,"\u00e9":[ ]}"#;
+    sim.send_text(1, &format!(r#"{{"type":"signal","to":"{b}","data":{data}}}"#));
+    let Some(Action::Send { frame, .. }) = sim.rooms.poll_action() else { panic!() };
+    assert!(frame.contains(data), "{frame}");
+}
+
+#[test]
+fn leaving_closing_and_dying_are_told_apart() {
+    let mut sim = Sim::default();
+    sim.open(1);
+    for (socket, how) in [(2, "left"), (3, "closed"), (4, "slow"), (5, "dead"), (6, "expelled")] {
+        let id = sim.open(socket);
+        sim.join(1, "r");
+        sim.join(socket, "r");
+        sim.clear();
+        match how {
+            "left" => sim.send(socket, json!({"type": "leave", "room": "r"})),
+            "closed" => sim.close(socket, Departure::Closed),
+            "slow" => sim.close(socket, Departure::Slow),
+            "dead" => sim.close(socket, Departure::Dead),
+            _ => sim.rooms.handle_frame(sim.now, SocketId(socket), Received::Binary),
+        }
+        assert_eq!(sim.take(1), [json!({"type": "peer-", "room": "r", "id": id, "reason": how})]);
+        sim.send(1, json!({"type": "leave", "room": "r"}));
+        assert_eq!(sim.rooms.stats().rooms, 0);
+    }
+    let stats = sim.rooms.stats();
+    assert_eq!((stats.closed_slow, stats.closed_dead, stats.closed_expelled), (1, 1, 1));
+}
+
+#[test]
+fn who_has_left_hears_nothing_more_of_the_room() {
+    let mut sim = Sim::default();
+    let a = sim.open(1);
+    sim.open(2);
+    sim.join(1, "r");
+    sim.join(2, "r");
+    sim.send(1, json!({"type": "leave", "room": "r"}));
+    sim.clear();
+    sim.send(2, json!({"type": "signal", "to": a, "data": 0}));
+    sim.send(2, json!({"type": "leave", "room": "r"}));
+    assert!(sim.take(1).is_empty());
+    sim.send(1, json!({"type": "leave", "room": "r"}));
+    assert_eq!(sim.errors(1), ["not-joined"]);
+}
+
+#[test]
+fn a_room_is_joined_once() {
+    let mut sim = Sim::default();
+    sim.open(1);
+    sim.join(1, "r");
+    sim.clear();
+    sim.send(1, json!({"type": "join", "room": "r"}));
+    assert_eq!(sim.errors(1), ["already-joined"]);
+}
+
+#[test]
+fn a_full_room_takes_nobody_until_somebody_leaves() {
+    let mut sim = Sim::with(Limits { room_peers: 2, ..Limits::default() });
+    for socket in 1..=3 {
+        sim.open(socket);
+    }
+    sim.join(1, "r");
+    sim.join(2, "r");
+    sim.clear();
+    sim.join(3, "r");
+    let error = sim.take(3).remove(0);
+    assert_eq!((&error["code"], &error["retryable"]), (&json!("room-full"), &json!(true)));
+    assert_eq!(error["room"], "r");
+    sim.close(1, Departure::Closed);
+    sim.join(3, "r");
+    assert_eq!(sim.take(3)[0]["type"], "joined");
+}
+
+#[test]
+fn a_socket_may_be_in_sixteen_rooms() {
+    let mut sim = Sim::default();
+    sim.open(1);
+    for n in 0..17 {
+        sim.join(1, &format!("r{n}"));
+    }
+    assert_eq!(sim.errors(1), ["too-many-rooms"]);
+    assert_eq!(sim.rooms.stats().rooms, 16);
+}
+
+#[test]
+fn rooms_in_all_are_bounded_and_an_empty_room_gives_its_place_back() {
+    let mut sim = Sim::with(Limits { rooms: 2, ..Limits::default() });
+    sim.open(1);
+    sim.join(1, "a");
+    sim.join(1, "b");
+    sim.join(1, "c");
+    assert_eq!(sim.errors(1), ["busy"]);
+    sim.send(1, json!({"type": "leave", "room": "a"}));
+    sim.join(1, "c");
+    assert!(sim.errors(1).is_empty());
+}
+
+#[test]
+fn the_message_rate_is_fifty_after_a_burst_of_two_hundred() {
+    let mut sim = Sim::default();
+    sim.open(1);
+    for n in 0..200 {
+        sim.send(1, json!({"type": if n % 2 == 0 { "join" } else { "leave" }, "room": "r"}));
+    }
+    assert!(sim.errors(1).is_empty());
+    sim.join(1, "r");
+    assert_eq!(sim.errors(1), ["too-many-requests"]);
+    assert_eq!(sim.rooms.stats().rooms, 0, "a frame over the rate is not carried out");
+    sim.now.0 += 20;
+    sim.join(1, "r");
+    assert!(sim.errors(1).is_empty());
+    assert_eq!(sim.rooms.stats().over_rate, 1);
+}
+
+#[test]
+fn the_byte_rate_is_sixteen_kib_after_a_burst_of_256() {
+    let mut sim = Sim::default();
+    let (_, b) = (sim.open(1), sim.open(2));
+    sim.join(1, "r");
+    sim.join(2, "r");
+    let data = "x".repeat(60 * 1024);
+    for _ in 0..4 {
+        sim.send(1, json!({"type": "signal", "to": b, "data": data}));
+    }
+    assert!(sim.errors(1).is_empty());
+    sim.send(1, json!({"type": "signal", "to": b, "data": data}));
+    assert_eq!(sim.errors(1), ["too-many-requests"]);
+    sim.now.0 += 3_000;
+    sim.send(1, json!({"type": "signal", "to": b, "data": data}));
+    assert!(sim.errors(1).is_empty());
+}
+
+#[test]
+fn who_stays_over_the_rate_is_closed_and_may_return() {
+    let mut sim = Sim::default();
+    sim.open(1);
+    for _ in 0..200 + 16 {
+        sim.rooms.handle_frame(sim.now, SocketId(1), Received::Control);
+    }
+    assert_eq!(sim.errors(1).len(), 16);
+    sim.rooms.handle_frame(sim.now, SocketId(1), Received::Control);
+    assert_eq!(sim.closes(), [(1, CloseReason::TooManyRequests)]);
+    assert!((4000..4500).contains(&CloseReason::TooManyRequests.code()));
+    assert_eq!(sim.rooms.stats().sockets, 0);
+}
+
+#[test]
+fn who_sends_nonsense_again_and_again_is_closed_for_good() {
+    let mut sim = Sim::default();
+    sim.open(1);
+    for _ in 0..17 {
+        sim.send_text(1, "nonsense");
+    }
+    assert_eq!(sim.closes(), [(1, CloseReason::BadFrames)]);
+    assert!(CloseReason::BadFrames.code() >= 4500);
+}
+
+#[test]
+fn nonsense_now_and_then_is_forgiven() {
+    let mut sim = Sim::default();
+    sim.open(1);
+    for _ in 0..100 {
+        sim.send_text(1, "nonsense");
+        sim.now.0 += 1000;
+    }
+    assert_eq!(sim.closes(), []);
+}
+
+#[test]
+fn a_frame_over_the_size_and_a_binary_frame_close_at_once() {
+    let mut sim = Sim::default();
+    sim.open(1);
+    sim.open(2);
+    let join = r#"{"type":"join","room":"r"}"#;
+    let fits = format!("{join}{}", " ".repeat(65_536 - join.len()));
+    sim.send_text(1, &fits);
+    assert_eq!(sim.closes(), []);
+    sim.send_text(1, &format!("{fits} "));
+    sim.rooms.handle_frame(sim.now, SocketId(2), Received::Binary);
+    assert_eq!(sim.closes(), [(1, CloseReason::TooLarge), (2, CloseReason::NotText)]);
+}
+
+#[test]
+fn a_source_may_have_sixty_four_sockets() {
+    let limits = Limits { open_burst_per_source: 1000, ..Limits::default() };
+    let mut sim = Sim::with(limits);
+    for socket in 0..64 {
+        sim.rooms.handle_open(sim.now, SocketId(socket), source(1), &offer()).unwrap();
+    }
+    let refused = sim.rooms.handle_open(sim.now, SocketId(64), source(1), &offer());
+    assert_eq!(refused, Err(Refused::SourceFull));
+    assert!(sim.rooms.handle_open(sim.now, SocketId(64), source(2), &offer()).is_ok());
+    sim.close(0, Departure::Closed);
+    assert!(sim.rooms.handle_open(sim.now, SocketId(65), source(1), &offer()).is_ok());
+    assert_eq!(sim.rooms.stats().refused_full, 1);
+}
+
+#[test]
+fn a_source_opens_ten_sockets_a_second() {
+    let mut sim = Sim::default();
+    let mut next = 0;
+    let mut opened = |sim: &mut Sim| {
+        (0..30)
+            .filter(|_| {
+                next += 1;
+                sim.rooms.handle_open(sim.now, SocketId(next), source(1), &offer()).is_ok()
+            })
+            .count()
+    };
+    assert_eq!(opened(&mut sim), 20, "the burst");
+    sim.now.0 += 1000;
+    assert_eq!(opened(&mut sim), 10);
+    assert_eq!(sim.rooms.stats().refused_rate, 30);
+    assert_eq!(sim.rooms.handle_visit(sim.now, source(1)), Err(Refused::SourceTooFast));
+}
+
+#[test]
+fn sockets_in_all_are_bounded() {
+    let mut sim = Sim::with(Limits { sockets: 2, ..Limits::default() });
+    sim.open(1);
+    sim.open(2);
+    let refused = sim.rooms.handle_open(sim.now, SocketId(3), source(3), &offer());
+    assert_eq!(refused, Err(Refused::Full));
+}
+
+#[test]
+fn a_shutdown_closes_everybody_with_a_code_that_says_return() {
+    let mut sim = Sim::default();
+    sim.open(1);
+    sim.open(2);
+    sim.join(1, "r");
+    sim.join(2, "r");
+    sim.clear();
+    sim.rooms.handle_shutdown(sim.now);
+    assert_eq!(sim.closes(), [(1, CloseReason::Shutdown), (2, CloseReason::Shutdown)]);
+    assert_eq!((sim.rooms.stats().sockets, sim.rooms.stats().rooms), (0, 0));
+}
+
+#[test]
+fn the_same_seed_and_inputs_give_the_same_actions() {
+    let run = || {
+        let mut sim = Sim::default();
+        for socket in 1..5 {
+            sim.open(socket);
+            sim.join(socket, "r");
+        }
+        std::iter::from_fn(|| sim.rooms.poll_action()).collect::<Vec<_>>()
+    };
+    assert_eq!(run(), run());
+}
+
+proptest! {
+    #[test]
+    fn any_interleaving_keeps_order_and_privacy_and_leaks_nothing(
+        steps in prop::collection::vec(step(), 1..200)
+    ) {
+        Model::run(&steps);
+    }
+}
+
+/// What may happen next, to sockets 0 to 5 and rooms 0 to 3.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Open(u64),
+    Close(u64),
+    Join(u64, u8),
+    Leave(u64, u8),
+    Signal(u64, u64),
+    Wait(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let (socket, room) = (0..6_u64, 0..4_u8);
+    prop_oneof![
+        3 => socket.clone().prop_map(Step::Open),
+        1 => socket.clone().prop_map(Step::Close),
+        4 => (socket.clone(), room.clone()).prop_map(|(s, r)| Step::Join(s, r)),
+        2 => (socket.clone(), room).prop_map(|(s, r)| Step::Leave(s, r)),
+        8 => (socket.clone(), socket).prop_map(|(a, b)| Step::Signal(a, b)),
+        1 => (0..3000_u64).prop_map(Step::Wait),
+    ]
+}
+
+/// Who is where by the rules, and what each has heard so far.
+#[derive(Default)]
+struct Model {
+    sim: Sim,
+    next_id: u64,
+    /// Slot to the socket and peer in it.
+    live: BTreeMap<u64, (u64, String)>,
+    /// By the rules: socket to rooms.
+    rooms_of: BTreeMap<u64, BTreeSet<u8>>,
+    /// By what it heard: socket and room to the peers there.
+    heard: BTreeMap<(u64, String), BTreeSet<String>>,
+    /// The last sequence number sent and heard, by sending peer and receiving socket.
+    sent: BTreeMap<(String, u64), u64>,
+    got: BTreeMap<(String, u64), u64>,
+    /// Every id ever given, with its socket.
+    socket_of: BTreeMap<String, u64>,
+}
+
+impl Model {
+    fn run(steps: &[Step]) {
+        let mut model = Self::default();
+        for step in steps {
+            model.step(*step);
+            model.check_what_was_sent();
+            model.check_state();
+        }
+        for slot in 0..6 {
+            model.step(Step::Close(slot));
+            model.check_what_was_sent();
+            model.check_state();
+        }
+        model.sim.now.0 += 1_000_000;
+        model.sim.rooms.handle_timeout(model.sim.now);
+        let stats = model.sim.rooms.stats();
+        assert_eq!((stats.sockets, stats.rooms, stats.sources), (0, 0, 0));
+        assert!(model.sim.rooms.socket_by_peer.is_empty());
+        assert_eq!(model.sim.rooms.poll_timeout(), None);
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Open(slot) if !self.live.contains_key(&slot) => {
+                let socket = self.next_id;
+                self.next_id += 1;
+                // A source of its own each time: the rates have tests of their own.
+                let address = IpAddr::from([10, 0, (socket >> 8) as u8, socket as u8]);
+                let now = self.sim.now;
+                let peer = self.sim.rooms.handle_open(now, SocketId(socket), address, &offer());
+                let peer = peer.unwrap().to_string();
+                self.socket_of.insert(peer.clone(), socket);
+                self.live.insert(slot, (socket, peer));
+                self.rooms_of.insert(socket, BTreeSet::new());
+            }
+            Step::Close(slot) => {
+                if let Some((socket, _)) = self.live.remove(&slot) {
+                    self.sim.close(socket, Departure::Closed);
+                    self.rooms_of.remove(&socket);
+                    self.heard.retain(|(of, _), _| *of != socket);
+                }
+            }
+            Step::Join(slot, room) => {
+                if let Some((socket, _)) = self.live.get(&slot) {
+                    self.sim.join(*socket, &room.to_string());
+                    self.rooms_of.get_mut(socket).unwrap().insert(room);
+                }
+            }
+            Step::Leave(slot, room) => {
+                if let Some((socket, _)) = self.live.get(&slot) {
+                    self.sim.send(*socket, json!({"type": "leave", "room": room.to_string()}));
+                    self.rooms_of.get_mut(socket).unwrap().remove(&room);
+                    self.heard.remove(&(*socket, room.to_string()));
+                }
+            }
+            Step::Signal(from, to) => {
+                if let (Some((socket, peer)), Some((receiver, to))) =
+                    (self.live.get(&from), self.live.get(&to))
+                {
+                    let seq = self.sent.entry((peer.clone(), *receiver)).or_default();
+                    let shared = !self.rooms_of[socket].is_disjoint(&self.rooms_of[receiver]);
+                    *seq += u64::from(shared && socket != receiver);
+                    let seq = *seq;
+                    self.sim.send(
+                        *socket,
+                        json!({"type": "signal", "to": to, "seq": seq, "data": null}),
+                    );
+                }
+            }
+            Step::Wait(ms) => {
+                self.sim.now.0 += ms;
+                self.sim.rooms.handle_timeout(self.sim.now);
+            }
+            Step::Open(_) => {}
+        }
+    }
+
+    /// Everything that came out is something its receiver may hear, in an order that makes sense.
+    fn check_what_was_sent(&mut self) {
+        while let Some(action) = self.sim.rooms.poll_action() {
+            let Action::Send { socket: SocketId(socket), frame } = action else {
+                continue; // over the rate for long enough: not what is tested here
+            };
+            let frame: Value = serde_json::from_str(&frame).unwrap();
+            let text = |key: &str| frame[key].as_str().unwrap().to_owned();
+            match frame["type"].as_str().unwrap() {
+                "joined" => {
+                    let peers = frame["peers"].as_array().unwrap().iter();
+                    let ids = peers.map(|p| p["id"].as_str().unwrap().to_owned()).collect();
+                    assert_eq!(self.heard.insert((socket, text("room")), ids), None);
+                }
+                "peer+" => {
+                    let room = self.heard.get_mut(&(socket, text("room")));
+                    assert!(room.expect("hears of its rooms only").insert(text("id")), "once");
+                }
+                "peer-" => {
+                    let room = self.heard.get_mut(&(socket, text("room")));
+                    assert!(
+                        room.expect("hears of its rooms only").remove(&text("id")),
+                        "was there"
+                    );
+                }
+                "signal" => {
+                    let known = self.heard.iter().any(|((of, _), peers)| {
+                        *of == socket && peers.contains(frame["from"].as_str().unwrap())
+                    });
+                    assert!(known, "a signal comes from somebody the receiver was told of");
+                    let got = self.got.entry((text("from"), socket)).or_default();
+                    *got += 1;
+                    assert_eq!(frame["seq"], *got, "in order, none lost, none twice");
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What each was told equals who is there.
+    fn check_state(&self) {
+        for ((socket, room), peers) in &self.heard {
+            let number: u8 = room.parse().unwrap();
+            let there: BTreeSet<_> = self
+                .live
+                .values()
+                .filter(|(other, _)| other != socket && self.rooms_of[other].contains(&number))
+                .map(|(_, peer)| peer.clone())
+                .collect();
+            assert_eq!(*peers, there, "socket {socket}, room {room}");
+        }
+        let rooms: BTreeSet<_> = self.rooms_of.values().flatten().collect();
+        assert_eq!(self.sim.rooms.stats().rooms, rooms.len() as u64);
+        assert_eq!(self.sim.rooms.stats().sockets, self.live.len() as u64);
+        assert_eq!(self.sim.rooms.socket_by_peer.len(), self.live.len());
+    }
+}
+
+/// A core with its clock and what came out of it, by socket.
+struct Sim {
+    rooms: Rooms,
+    now: Millis,
+    closes: Vec<(u64, CloseReason)>,
+    inbox: BTreeMap<u64, Vec<Value>>,
+}
+
+impl Default for Sim {
+    fn default() -> Self {
+        Self::with(Limits { message_burst: 200, ..Limits::default() })
+    }
+}
+
+impl Sim {
+    fn with(limits: Limits) -> Self {
+        Self {
+            rooms: Rooms::new(limits, StdRng::seed_from_u64(7)),
+            now: Millis(1_000),
+            closes: Vec::new(),
+            inbox: BTreeMap::new(),
+        }
+    }
+
+    /// Opens a socket from a source of its own, past its welcome.
+    fn open(&mut self, socket: u64) -> String {
+        let source = source(u8::try_from(socket).unwrap());
+        let peer = self.rooms.handle_open(self.now, SocketId(socket), source, &offer()).unwrap();
+        self.take(socket);
+        peer.to_string()
+    }
+
+    fn join(&mut self, socket: u64, room: &str) {
+        self.send(socket, json!({"type": "join", "room": room}));
+    }
+
+    fn send(&mut self, socket: u64, frame: Value) {
+        self.send_text(socket, &frame.to_string());
+    }
+
+    fn send_text(&mut self, socket: u64, text: &str) {
+        self.rooms.handle_frame(self.now, SocketId(socket), Received::Text(text));
+    }
+
+    fn close(&mut self, socket: u64, how: Departure) {
+        self.rooms.handle_close(self.now, SocketId(socket), how);
+    }
+
+    /// What the socket was sent since the last look.
+    fn take(&mut self, socket: u64) -> Vec<Value> {
+        self.collect();
+        self.inbox.remove(&socket).unwrap_or_default()
+    }
+
+    fn errors(&mut self, socket: u64) -> Vec<String> {
+        let frames = self.take(socket).into_iter();
+        frames
+            .filter(|frame| frame["type"] == "error")
+            .map(|frame| frame["code"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    fn closes(&mut self) -> Vec<(u64, CloseReason)> {
+        self.collect();
+        std::mem::take(&mut self.closes)
+    }
+
+    fn clear(&mut self) {
+        self.collect();
+        self.inbox.clear();
+    }
+
+    fn collect(&mut self) {
+        while let Some(action) = self.rooms.poll_action() {
+            match action {
+                Action::Send { socket, frame } => {
+                    let frame = serde_json::from_str(&frame).unwrap();
+                    self.inbox.entry(socket.0).or_default().push(frame);
+                }
+                Action::Close { socket, reason } => self.closes.push((socket.0, reason)),
+            }
+        }
+    }
+}
+
+fn source(host: u8) -> IpAddr {
+    IpAddr::from([192, 0, 2, host])
+}
+
+fn offer() -> IceOffer {
+    let servers = r#"[{"urls":["stun:h:3478"]}]"#.to_owned();
+    IceOffer {
+        servers: RawValue::from_string(servers).unwrap(),
+        expires_at: Some("2026-01-01T00:00:00Z".to_owned()),
+    }
+}
