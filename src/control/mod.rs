@@ -1,7 +1,13 @@
-//! The control plane: asynchronous where it must be, and never on a packet's road.
+//! The control plane: configuration, command line, HTTP, signalling sockets. Asynchronous where it
+//! must be, and never on a packet's road.
 
+pub mod access;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod credentials;
+pub mod http;
+pub mod ice;
 pub mod interfaces;
 pub mod log;
+mod signal_socket;

@@ -1,0 +1,472 @@
+//! The HTTP side: the page, `/ice`, `/healthz` and the upgrade to a signalling socket.
+//!
+//! Bounds are where they cost least. A connection over the limits is turned away before a byte of
+//! it is read; a request has seconds to arrive and a connection a minute to live, unless it becomes
+//! a WebSocket, which is counted elsewhere. No handler reads a body.
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::{Query, Request, State};
+use axum::http::header::{self, HeaderName};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::middleware::{Next, from_fn_with_state, map_response};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Extension, Json, Router};
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use ipnet::IpNet;
+use rand::rngs::StdRng;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{Id, JoinSet};
+use tokio::time::{sleep, timeout};
+use tracing::{debug, warn};
+
+use super::access::{self, Access, Caller};
+use super::clock::unix_secs;
+use super::ice::{Grant, IceServer, IceSource, is_user_name};
+use super::signal_socket::{self, Desk};
+use crate::signalling::{IceOffer, Limits, Refused, Rooms, Source, Stats};
+
+/// What [`serve`] needs to know.
+#[derive(Clone, Debug)]
+pub struct HttpSettings {
+    /// To whom this is open.
+    pub access: Access,
+    /// Origins of other pages that may call, as `https://app.example`; empty: our own page only.
+    pub origins: Vec<String>,
+    /// Proxies whose `X-Forwarded-For` is believed; empty: none.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The bounds of the signalling relay.
+    pub limits: Limits,
+    /// Where `iceServers` come from.
+    pub ice: IceSource,
+    /// HTTP connections in all, signalling sockets not among them.
+    pub connections: usize,
+    /// HTTP connections of one source: an IPv4 address or an IPv6 /64.
+    pub connections_per_source: usize,
+    /// How long a request's head may take to arrive, and a connection to be idle.
+    pub header_timeout: Duration,
+    /// Where the relay's counters are kept up to date.
+    pub stats: watch::Sender<Stats>,
+    /// Routes of others (metrics, administration), which look after their own access and have no
+    /// fallback.
+    pub extra: Router,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self {
+            access: Access::Local,
+            origins: Vec::new(),
+            trusted_proxies: Vec::new(),
+            limits: Limits::default(),
+            ice: IceSource::default(),
+            connections: 1024,
+            connections_per_source: 64,
+            header_timeout: Duration::from_secs(5),
+            stats: watch::Sender::new(Stats::default()),
+            extra: Router::new(),
+        }
+    }
+}
+
+/// Serves `listeners` until `shutdown` is done, then closes the signalling sockets with the code
+/// that says "return", and waits for them for a few seconds.
+///
+/// # Errors
+///
+/// Limits that do not hold together, and a listener that cannot be used.
+pub async fn serve(
+    listeners: Vec<std::net::TcpListener>,
+    settings: HttpSettings,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    settings.limits.check().map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
+    let (accepted_here, mut accepted) = mpsc::channel(16);
+    let mut acceptors = JoinSet::new();
+    for listener in listeners {
+        listener.set_nonblocking(true)?;
+        acceptors.spawn(accept(TcpListener::from_std(listener)?, accepted_here.clone()));
+    }
+    drop(accepted_here);
+
+    let (close, closing) = watch::channel(false);
+    let rooms = Rooms::new(settings.limits.clone(), rand::make_rng::<StdRng>());
+    let (desk, desk_task) =
+        Desk::start(rooms, settings.limits.clone(), closing, settings.stats.clone());
+    let mut hall = Hall::new(&settings);
+    let router = router(settings, desk);
+
+    tokio::pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => break,
+            Some((stream, peer)) = accepted.recv() => hall.admit(stream, peer, &router),
+            Some(ended) = hall.connections.join_next_with_id() => {
+                hall.release(ended.map_or_else(|error| error.id(), |(id, ())| id));
+            }
+        }
+    }
+    drop((acceptors, accepted, router));
+    let _ = close.send(true);
+    hall.connections.shutdown().await;
+    // The desk ends when the last socket's task has let go of it.
+    if timeout(DRAIN, desk_task).await.is_err() {
+        debug!("signalling sockets were still open at the end");
+    }
+    Ok(())
+}
+
+/// Accepts for ever. Running out of descriptors is waited out: it is others that must close.
+async fn accept(listener: TcpListener, hall: mpsc::Sender<(TcpStream, SocketAddr)>) {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => {
+                if hall.send(accepted).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                warn!(%error, "cannot accept an HTTP connection");
+                sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+/// The connections that speak HTTP at the moment.
+struct Hall {
+    connections: JoinSet<()>,
+    source_by_task: HashMap<Id, Source>,
+    count_by_source: BTreeMap<Source, usize>,
+    limit: usize,
+    limit_per_source: usize,
+    header_timeout: Duration,
+    trusted_proxies: Vec<IpNet>,
+}
+
+impl Hall {
+    fn new(settings: &HttpSettings) -> Self {
+        Self {
+            connections: JoinSet::new(),
+            source_by_task: HashMap::new(),
+            count_by_source: BTreeMap::new(),
+            limit: settings.connections,
+            limit_per_source: settings.connections_per_source,
+            header_timeout: settings.header_timeout,
+            trusted_proxies: settings.trusted_proxies.clone(),
+        }
+    }
+
+    fn admit(&mut self, stream: TcpStream, peer: SocketAddr, router: &Router) {
+        let address = peer.ip().to_canonical();
+        let source = Source::from(address);
+        // Behind our own proxy everybody has its address; their sockets are still counted by who
+        // they are.
+        let is_proxy = self.trusted_proxies.iter().any(|net| net.contains(&address));
+        let held = self.count_by_source.get(&source).copied().unwrap_or(0);
+        let over_source = held >= self.limit_per_source && !is_proxy;
+        if self.connections.len() >= self.limit || over_source {
+            // Best effort, and no waiting: whoever is too many costs one system call.
+            let _ = stream.try_write(BUSY);
+            return;
+        }
+        let Ok(local) = stream.local_addr() else { return };
+        let visitor = Visitor { peer: address, reached: local.ip() };
+        let router = router.clone();
+        let header_timeout = self.header_timeout;
+        let task = self.connections.spawn(async move {
+            let whole = converse(stream, visitor, router, header_timeout);
+            if timeout(CONNECTION_LIFETIME, whole).await.is_err() {
+                debug!("an HTTP connection was closed for its age");
+            }
+        });
+        self.source_by_task.insert(task.id(), source);
+        *self.count_by_source.entry(source).or_insert(0) += 1;
+    }
+
+    fn release(&mut self, task: Id) {
+        let Some(source) = self.source_by_task.remove(&task) else { return };
+        if let Some(count) = self.count_by_source.get_mut(&source) {
+            *count -= 1;
+            if *count == 0 {
+                self.count_by_source.remove(&source);
+            }
+        }
+    }
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+struct Visitor {
+    peer: IpAddr,
+    /// The address of ours that was reached.
+    reached: IpAddr,
+}
+
+/// Speaks HTTP/1 over one connection, until it ends or becomes a WebSocket.
+async fn converse(stream: TcpStream, visitor: Visitor, router: Router, header_timeout: Duration) {
+    // A reader that stalls must fill our queue, where it is counted, and not megabytes of kernel
+    // memory first.
+    let _ = socket2::SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER_BYTES);
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(visitor);
+        TowerToHyperService::new(router.clone()).call(request)
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    if let Err(error) = connection.await {
+        debug!(%error, "an HTTP connection ended early");
+    }
+}
+
+/// What the handlers share.
+#[derive(Debug)]
+struct Site {
+    access: Access,
+    origins: Vec<String>,
+    trusted_proxies: Vec<IpNet>,
+    frame_bytes: usize,
+    ice: IceSource,
+    desk: Desk,
+}
+
+fn router(settings: HttpSettings, desk: Desk) -> Router {
+    let site = Arc::new(Site {
+        access: settings.access,
+        origins: settings.origins,
+        trusted_proxies: settings.trusted_proxies,
+        frame_bytes: settings.limits.frame_bytes,
+        ice: settings.ice,
+        desk,
+    });
+    Router::new()
+        .route("/", get(|| page(HTML, include_str!("page/index.html"))))
+        .route("/style.css", get(|| page(CSS, include_str!("page/style.css"))))
+        .route("/app.js", get(|| page(JAVASCRIPT, include_str!("page/app.js"))))
+        .route("/peer.js", get(|| page(JAVASCRIPT, include_str!("page/peer.js"))))
+        .route("/signal.js", get(|| page(JAVASCRIPT, include_str!("page/signal.js"))))
+        .route("/ice", get(ice))
+        .route("/v1/signal", get(signal))
+        .route_layer(from_fn_with_state(Arc::clone(&site), guard))
+        .route("/healthz", get(healthz))
+        .with_state(site)
+        .merge(settings.extra)
+        .fallback(|| async { refusal(StatusCode::NOT_FOUND, "not-found", "there is no such page") })
+        .layer(map_response(with_security_headers))
+}
+
+/// Lets in whom [`Access`] lets in.
+async fn guard(
+    State(site): State<Arc<Site>>,
+    Extension(visitor): Extension<Visitor>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match site.access.check(visitor.peer, request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(why) => refusal(StatusCode::FORBIDDEN, "closed", why),
+    }
+}
+
+async fn page(kind: &'static str, text: &'static str) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")], text)
+}
+
+async fn healthz() -> impl IntoResponse {
+    let body = json!({"status": "ok", "version": env!("CARGO_PKG_VERSION")});
+    ([(header::CACHE_CONTROL, "no-store")], Json(body))
+}
+
+#[derive(Debug, Deserialize)]
+struct IceQuery {
+    user: Option<String>,
+    ttl: Option<u32>,
+}
+
+/// `GET /ice?user=NAME&ttl=SECONDS`
+async fn ice(
+    State(site): State<Arc<Site>>,
+    Extension(visitor): Extension<Visitor>,
+    headers: HeaderMap,
+    query: Result<Query<IceQuery>, QueryRejection>,
+) -> Response {
+    let caller = match access::caller(&headers, &site.origins) {
+        Ok(caller) => caller,
+        Err(why) => return refusal(StatusCode::FORBIDDEN, "origin", why),
+    };
+    let mut response = grant(&site, visitor, &headers, query).await.into_response();
+    let answered = response.headers_mut();
+    answered.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answered.insert(header::VARY, HeaderValue::from_static("Origin"));
+    if let (Caller::Listed, Some(origin)) = (caller, headers.get(header::ORIGIN)) {
+        answered.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+    }
+    response
+}
+
+async fn grant(
+    site: &Site,
+    visitor: Visitor,
+    headers: &HeaderMap,
+    query: Result<Query<IceQuery>, QueryRejection>,
+) -> Result<Json<Grant>, Response> {
+    let bad = |why| refusal(StatusCode::BAD_REQUEST, "bad-request", why);
+    let ttl_rule = "ttl is a number of seconds from 60 to 86400";
+    let Ok(Query(query)) = query else { return Err(bad(ttl_rule)) };
+    let ttl = site.ice.ttl_secs(query.ttl).ok_or_else(|| bad(ttl_rule))?;
+    let user = query.user.unwrap_or_else(visitor_name);
+    if !is_user_name(&user) {
+        return Err(bad("user has 1 to 64 characters out of a-z A-Z 0-9 . _ @ -"));
+    }
+    site.desk.visit(site.source(visitor, headers)).await.map_err(turned_away)?;
+    let host = site.ice.host(access::header_text(headers, "host"), visitor.reached);
+    site.ice.grant(unix_secs(), &host, &user, ttl).map(Json).map_err(|_| {
+        let why = "no credentials can be made from static users; configure [auth] secrets";
+        refusal(StatusCode::SERVICE_UNAVAILABLE, "no-secret", why)
+    })
+}
+
+/// `GET /v1/signal`, which becomes a WebSocket.
+async fn signal(
+    State(site): State<Arc<Site>>,
+    Extension(visitor): Extension<Visitor>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response {
+    if let Err(why) = access::caller(&headers, &site.origins) {
+        return refusal(StatusCode::FORBIDDEN, "origin", why);
+    }
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade,
+        Err(_) => {
+            let why = "this is the address of a WebSocket";
+            return refusal(StatusCode::BAD_REQUEST, "not-a-websocket", why);
+        }
+    };
+    let offer = site.offer(visitor, &headers);
+    match site.desk.open(site.source(visitor, &headers), offer).await {
+        Err(refused) => turned_away(refused),
+        Ok(seat) => upgrade
+            .protocols([SUBPROTOCOL])
+            // Frames a little too large are read whole, so that they can be answered with a clean
+            // close; larger ones are not read at all.
+            .max_message_size(site.frame_bytes * 2)
+            .max_frame_size(site.frame_bytes * 2)
+            .read_buffer_size(READ_BUFFER_BYTES)
+            .write_buffer_size(0)
+            .on_upgrade(move |socket| signal_socket::attend(socket, seat)),
+    }
+}
+
+impl Site {
+    fn source(&self, visitor: Visitor, headers: &HeaderMap) -> IpAddr {
+        access::client_address(visitor.peer, headers, &self.trusted_proxies)
+    }
+
+    /// What a newcomer's `welcome` carries: the same as `/ice`, or STUN alone if that is all there
+    /// can be.
+    fn offer(&self, visitor: Visitor, headers: &HeaderMap) -> IceOffer {
+        let host = self.ice.host(access::header_text(headers, "host"), visitor.reached);
+        let ttl = self.ice.ttl_secs(None).unwrap_or(3600);
+        let (servers, expires_at): (Vec<IceServer>, _) =
+            match self.ice.grant(unix_secs(), &host, &visitor_name(), ttl) {
+                Ok(grant) => (grant.ice_servers, Some(grant.expires_at)),
+                Err(_) => (self.ice.stun_only(&host), None),
+            };
+        let servers =
+            serde_json::value::to_raw_value(&servers).expect("lists of strings always serialise");
+        IceOffer { servers, expires_at }
+    }
+}
+
+/// A name of its own for each anonymous visitor, so that quotas are counted for each.
+fn visitor_name() -> String {
+    const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    rand::random::<[u8; 8]>().map(|b| char::from(ALPHABET[usize::from(b % 32)])).iter().collect()
+}
+
+fn turned_away(refused: Refused) -> Response {
+    let (status, why) = match refused {
+        Refused::Full => (StatusCode::SERVICE_UNAVAILABLE, "as many are here as there may be"),
+        Refused::TooFast => (StatusCode::SERVICE_UNAVAILABLE, "too many come at once"),
+        Refused::SourceFull => {
+            (StatusCode::TOO_MANY_REQUESTS, "too many sockets from your address")
+        }
+        Refused::SourceTooFast => {
+            (StatusCode::TOO_MANY_REQUESTS, "too many requests from your address")
+        }
+    };
+    let mut response = refusal(status, "busy", why);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+/// Every refusal looks like this.
+fn refusal(status: StatusCode, code: &str, message: &str) -> Response {
+    let headers = [(header::CACHE_CONTROL, "no-store")];
+    (status, headers, Json(json!({"error": code, "message": message}))).into_response()
+}
+
+async fn with_security_headers(mut response: Response) -> Response {
+    for (name, value) in SECURITY_HEADERS {
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// `connect-src 'self'` covers the WebSocket of the same host (CSP level 3).
+const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+         img-src 'self' data:; media-src 'self' blob:; base-uri 'none'; form-action 'none'; \
+         frame-ancestors 'none'",
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (
+        HeaderName::from_static("permissions-policy"),
+        "camera=(self), microphone=(self), geolocation=(), payment=(), usb=()",
+    ),
+];
+
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+/// What a connection over the limits hears.
+const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n\
+    Connection: close\r\nContent-Length: 0\r\n\r\n";
+/// The name of the protocol for clients that ask for one.
+const SUBPROTOCOL: &str = "hairpin.v1";
+/// A connection that is no WebSocket lives no longer, whatever it does.
+const CONNECTION_LIFETIME: Duration = Duration::from_secs(60);
+/// Bytes of a request's head.
+const MAX_HEAD_BYTES: usize = 16 * 1024;
+/// What the kernel may hold of what a client has not read; it doubles the number.
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
+/// What a signalling socket reads at once. There may be thousands, mostly idle.
+const READ_BUFFER_BYTES: usize = 4 * 1024;
+/// How long to wait at the end for sockets to say goodbye.
+const DRAIN: Duration = Duration::from_secs(3);
