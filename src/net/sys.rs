@@ -1,0 +1,488 @@
+//! The system calls that neither std nor socket2 offers, behind safe functions.
+//!
+//! The only `unsafe` of the crate. Two kinds of call live here: `recvmmsg` and `sendmmsg` with
+//! their arrays of pointers, and socket options that take or give a plain `int`. Nothing here
+//! decides anything: what an error means is for `batch` to say.
+
+#![expect(unsafe_code, reason = "recvmmsg, sendmmsg and some socket options have no safe form")]
+
+use std::io;
+use std::mem::{size_of, zeroed};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr;
+
+use libc::{c_int, cmsghdr, iovec, mmsghdr, msghdr, sockaddr_storage};
+
+/// Room for the control messages of one datagram: a packet-info (40 bytes), and in time a segment
+/// size and a traffic class (24 each).
+const CONTROL: usize = 128;
+
+/// Control messages hold integers, so their buffer is aligned as `cmsghdr` is.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+struct Control([u8; CONTROL]);
+
+/// What the kernel said about a received datagram.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrival {
+    /// Bytes received.
+    pub len: usize,
+    /// The sender; `None` where the kernel gave no IP address.
+    pub source: Option<SocketAddr>,
+    /// The local address it was sent to, where the socket was told to report it.
+    pub destination: Option<IpAddr>,
+    /// The buffer was too short, or the control messages did not fit.
+    pub truncated: bool,
+}
+
+/// The arrays that `recvmmsg` reads and fills, allocated once.
+pub(super) struct RecvArrays {
+    headers: Vec<mmsghdr>,
+    iovecs: Vec<iovec>,
+    names: Vec<sockaddr_storage>,
+    controls: Vec<Control>,
+}
+
+impl RecvArrays {
+    /// Arrays for `slots` datagrams at a time.
+    pub(super) fn new(slots: usize) -> Self {
+        // SAFETY: all three are plain C structs for which all-zero bytes are a valid value.
+        let (header, iovec, name) = unsafe { (zeroed(), zeroed(), zeroed()) };
+        Self {
+            headers: vec![header; slots],
+            iovecs: vec![iovec; slots],
+            names: vec![name; slots],
+            controls: vec![Control([0; CONTROL]); slots],
+        }
+    }
+
+    /// Receives up to as many datagrams as there are `buffers`, without blocking. Entry `i` of the
+    /// arrays then belongs to buffer `i`; [`RecvArrays::arrival`] reads it.
+    ///
+    /// # Errors
+    ///
+    /// That of `recvmmsg`, with `EINTR` retried; `EAGAIN` where nothing was waiting.
+    pub(super) fn receive<'a>(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        buffers: impl Iterator<Item = &'a mut [u8]>,
+    ) -> io::Result<usize> {
+        let mut count = 0;
+        let slots = self.headers.iter_mut().zip(&mut self.iovecs);
+        let slots = slots.zip(&mut self.names).zip(&mut self.controls);
+        for ((((header, iovec), name), control), buffer) in slots.zip(buffers) {
+            iovec.iov_base = buffer.as_mut_ptr().cast();
+            iovec.iov_len = buffer.len();
+            header.msg_len = 0;
+            header.msg_hdr.msg_name = ptr::from_mut(name).cast();
+            header.msg_hdr.msg_namelen = size_of::<sockaddr_storage>() as u32;
+            header.msg_hdr.msg_iov = iovec;
+            header.msg_hdr.msg_iovlen = 1;
+            header.msg_hdr.msg_control = control.0.as_mut_ptr().cast();
+            header.msg_hdr.msg_controllen = CONTROL as _;
+            header.msg_hdr.msg_flags = 0;
+            count += 1;
+        }
+        retry(|| {
+            // SAFETY: the first `count` headers were just pointed at live entries of `iovecs`,
+            // `names` and `controls` and at distinct buffers, each with its true length, and all
+            // of them are borrowed exclusively until this function returns.
+            unsafe {
+                libc::recvmmsg(
+                    socket.as_raw_fd(),
+                    self.headers.as_mut_ptr(),
+                    count,
+                    libc::MSG_DONTWAIT as _,
+                    ptr::null_mut(),
+                )
+            }
+        })
+    }
+
+    /// What the last call said about the datagram in buffer `index`.
+    pub(super) fn arrival(&self, index: usize) -> Arrival {
+        let header = &self.headers[index];
+        let flags = header.msg_hdr.msg_flags;
+        Arrival {
+            len: header.msg_len as usize,
+            source: socket_addr(&self.names[index], header.msg_hdr.msg_namelen),
+            destination: destination(&header.msg_hdr, &self.controls[index]),
+            truncated: flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0,
+        }
+    }
+}
+
+/// One datagram to be sent: its parts are gathered by the kernel.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outgoing<'a> {
+    /// Where to.
+    pub to: SocketAddr,
+    /// The local address to send from; `None` leaves it to the socket.
+    pub from: Option<IpAddr>,
+    /// The bytes, in order; any of them may be empty.
+    pub parts: [&'a [u8]; PARTS],
+}
+
+/// Header, payload, padding.
+pub(super) const PARTS: usize = 3;
+
+/// What to do after an error of `sendmmsg`, which is always that of one datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Leave this datagram out and go on with the next.
+    Skip,
+    /// Try this datagram again.
+    Again,
+    /// Give up on this one and all behind it.
+    Stop,
+}
+
+/// The arrays that `sendmmsg` reads, allocated once.
+pub(super) struct SendArrays {
+    headers: Vec<mmsghdr>,
+    iovecs: Vec<[iovec; PARTS]>,
+    names: Vec<sockaddr_storage>,
+    controls: Vec<Control>,
+}
+
+impl SendArrays {
+    /// Arrays for `slots` datagrams at a time.
+    pub(super) fn new(slots: usize) -> Self {
+        // SAFETY: all three are plain C structs for which all-zero bytes are a valid value.
+        let (header, iovecs, name) = unsafe { (zeroed(), zeroed(), zeroed()) };
+        Self {
+            headers: vec![header; slots],
+            iovecs: vec![iovecs; slots],
+            names: vec![name; slots],
+            controls: vec![Control([0; CONTROL]); slots],
+        }
+    }
+
+    /// Sends `messages` in order, as many as fit the arrays. `sent` hears the length of each that
+    /// left; `failed` hears of each that did not, by its place, and decides what comes next.
+    pub(super) fn send<'a>(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        messages: impl Iterator<Item = Outgoing<'a>>,
+        mut sent: impl FnMut(usize),
+        mut failed: impl FnMut(usize, &io::Error) -> Fate,
+    ) {
+        let mut count = 0;
+        let slots = self.headers.iter_mut().zip(&mut self.iovecs);
+        let slots = slots.zip(&mut self.names).zip(&mut self.controls);
+        for ((((header, iovecs), name), control), message) in slots.zip(messages) {
+            for (iovec, part) in iovecs.iter_mut().zip(message.parts) {
+                // The kernel only reads through it; `iovec` has no const form.
+                iovec.iov_base = part.as_ptr().cast_mut().cast();
+                iovec.iov_len = part.len();
+            }
+            let header = &mut header.msg_hdr;
+            header.msg_namelen = write_socket_addr(name, message.to);
+            header.msg_name = ptr::from_mut(name).cast();
+            header.msg_iov = iovecs.as_mut_ptr();
+            header.msg_iovlen = PARTS as _;
+            header.msg_controllen = message.from.map_or(0, |from| write_source(control, from)) as _;
+            header.msg_control = match message.from {
+                Some(_) => control.0.as_mut_ptr().cast(),
+                None => ptr::null_mut(),
+            };
+            count += 1;
+        }
+        let mut next = 0;
+        while next < count {
+            let rest = &mut self.headers[next..count];
+            let result = retry(|| {
+                // SAFETY: the headers were just pointed at live entries of `iovecs`, `names` and
+                // `controls`, which this function borrows, and at parts that `messages` borrowed
+                // for 'a, which outlives this call; the kernel writes nothing but `msg_len`.
+                unsafe {
+                    libc::sendmmsg(
+                        socket.as_raw_fd(),
+                        rest.as_mut_ptr(),
+                        rest.len() as u32,
+                        libc::MSG_DONTWAIT as _,
+                    )
+                }
+            });
+            match result {
+                Ok(done) => {
+                    rest.iter().take(done).for_each(|header| sent(header.msg_len as usize));
+                    next += done;
+                }
+                // sendmmsg reports an error only of the first datagram it was given: one that
+                // comes later ends the call early and is met again at the head of the next.
+                Err(error) => match failed(next, &error) {
+                    Fate::Skip => next += 1,
+                    Fate::Again => {}
+                    Fate::Stop => break,
+                },
+            }
+        }
+    }
+}
+
+/// How path MTU discovery treats what a socket sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fragmentation {
+    /// DF clear: routers, or this host, may fragment.
+    Allowed,
+    /// DF set, and what the path was found to carry is disregarded: whoever asked for DF is
+    /// measuring the path and must be let through to it.
+    Forbidden,
+}
+
+/// Sets DF, or its IPv6 counterpart (no fragment header), for everything sent from now on.
+///
+/// # Errors
+///
+/// That of `setsockopt`.
+pub(super) fn set_fragmentation(
+    socket: BorrowedFd<'_>,
+    ipv6: bool,
+    fragmentation: Fragmentation,
+) -> io::Result<()> {
+    let forbidden = fragmentation == Fragmentation::Forbidden;
+    if ipv6 {
+        let mode = if forbidden { libc::IPV6_PMTUDISC_PROBE } else { libc::IPV6_PMTUDISC_DONT };
+        set_int(socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, mode)?;
+        set_int(socket, libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, forbidden.into())
+    } else {
+        let mode = if forbidden { libc::IP_PMTUDISC_PROBE } else { libc::IP_PMTUDISC_DONT };
+        set_int(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, mode)
+    }
+}
+
+/// Reads the socket's fragmentation setting back.
+///
+/// # Errors
+///
+/// That of `getsockopt`.
+#[cfg(test)]
+pub(super) fn fragmentation(socket: BorrowedFd<'_>, ipv6: bool) -> io::Result<Fragmentation> {
+    let (level, name) = match ipv6 {
+        true => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER),
+        false => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER),
+    };
+    Ok(match int(socket, level, name)? {
+        libc::IP_PMTUDISC_DONT => Fragmentation::Allowed,
+        _ => Fragmentation::Forbidden,
+    })
+}
+
+/// Waits until a socket has something to read, for five seconds at most.
+#[cfg(test)]
+pub(super) fn wait_readable(socket: BorrowedFd<'_>) {
+    let mut entry = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: the pointer is to one live `pollfd`.
+    let ready = retry(|| unsafe { libc::poll(&mut entry, 1, 5000) });
+    assert_eq!(ready.unwrap(), 1, "nothing to read came within five seconds");
+}
+
+/// Makes the socket report the local address that each datagram was sent to.
+///
+/// # Errors
+///
+/// That of `setsockopt`.
+pub(super) fn report_destination(socket: BorrowedFd<'_>, ipv6: bool) -> io::Result<()> {
+    if ipv6 {
+        set_int(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)
+    } else {
+        set_int(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)
+    }
+}
+
+/// How many bytes may wait in the kernel unsent before a TCP socket counts as full.
+///
+/// # Errors
+///
+/// That of `setsockopt`.
+pub(super) fn set_unsent_limit(socket: BorrowedFd<'_>, bytes: u32) -> io::Result<()> {
+    let bytes = c_int::try_from(bytes).unwrap_or(c_int::MAX);
+    set_int(socket, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, bytes)
+}
+
+/// Reads the limit for unsent bytes back.
+///
+/// # Errors
+///
+/// That of `getsockopt`.
+#[cfg(test)]
+pub(super) fn unsent_limit(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    Ok(int(socket, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT)?.cast_unsigned())
+}
+
+fn set_int(socket: BorrowedFd<'_>, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
+    retry(|| {
+        // SAFETY: the pointer and the length are those of a live `c_int`, which is only read.
+        unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                level,
+                name,
+                ptr::from_ref(&value).cast(),
+                size_of::<c_int>() as u32,
+            )
+        }
+    })?;
+    Ok(())
+}
+
+#[cfg(test)]
+fn int(socket: BorrowedFd<'_>, level: c_int, name: c_int) -> io::Result<c_int> {
+    let (mut value, mut length) = (0, size_of::<c_int>() as u32);
+    retry(|| {
+        // SAFETY: the pointers are to a live `c_int` and to its length.
+        unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                level,
+                name,
+                ptr::from_mut(&mut value).cast(),
+                &mut length,
+            )
+        }
+    })?;
+    Ok(value)
+}
+
+/// The result of a system call that answers -1 for an error; an interrupted one is made again.
+fn retry(mut call: impl FnMut() -> c_int) -> io::Result<usize> {
+    loop {
+        let result = call();
+        if let Ok(result) = usize::try_from(result) {
+            return Ok(result);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+fn socket_addr(name: &sockaddr_storage, length: u32) -> Option<SocketAddr> {
+    let pointer = ptr::from_ref(name);
+    match c_int::from(name.ss_family) {
+        libc::AF_INET if length as usize >= size_of::<libc::sockaddr_in>() => {
+            // SAFETY: a `sockaddr_storage` is long enough and aligned for each address family, and
+            // the kernel has just said that it holds this one.
+            let name = unsafe { &*pointer.cast::<libc::sockaddr_in>() };
+            let ip = Ipv4Addr::from_bits(u32::from_be(name.sin_addr.s_addr));
+            Some(SocketAddrV4::new(ip, u16::from_be(name.sin_port)).into())
+        }
+        libc::AF_INET6 if length as usize >= size_of::<libc::sockaddr_in6>() => {
+            // SAFETY: as above.
+            let name = unsafe { &*pointer.cast::<libc::sockaddr_in6>() };
+            let ip = Ipv6Addr::from(name.sin6_addr.s6_addr);
+            // The flow label is the packet's, not the sender's: with it one client would look
+            // like many.
+            let port = u16::from_be(name.sin6_port);
+            Some(SocketAddrV6::new(ip, port, 0, name.sin6_scope_id).into())
+        }
+        _ => None,
+    }
+}
+
+/// Writes `address` as the kernel wants it and returns its length.
+fn write_socket_addr(name: &mut sockaddr_storage, address: SocketAddr) -> u32 {
+    let pointer = ptr::from_mut(name);
+    match address {
+        SocketAddr::V4(address) => {
+            let value = libc::sockaddr_in {
+                sin_family: libc::AF_INET as u16,
+                sin_port: address.port().to_be(),
+                sin_addr: in_addr(*address.ip()),
+                sin_zero: [0; 8],
+            };
+            // SAFETY: a `sockaddr_storage` is long enough and aligned for each address family.
+            unsafe { pointer.cast::<libc::sockaddr_in>().write(value) };
+            size_of::<libc::sockaddr_in>() as u32
+        }
+        SocketAddr::V6(address) => {
+            let value = libc::sockaddr_in6 {
+                sin6_family: libc::AF_INET6 as u16,
+                sin6_port: address.port().to_be(),
+                sin6_flowinfo: 0,
+                sin6_addr: in6_addr(*address.ip()),
+                sin6_scope_id: address.scope_id(),
+            };
+            // SAFETY: as above.
+            unsafe { pointer.cast::<libc::sockaddr_in6>().write(value) };
+            size_of::<libc::sockaddr_in6>() as u32
+        }
+    }
+}
+
+/// The local address that a datagram was sent to, from its packet-info control message.
+fn destination(header: &msghdr, control: &Control) -> Option<IpAddr> {
+    // The header's own pointer is not used: the array may have moved since the call.
+    // SAFETY: all-zero bytes are a valid `msghdr`.
+    let mut header = msghdr { msg_controllen: header.msg_controllen, ..unsafe { zeroed() } };
+    header.msg_control = control.0.as_ptr().cast_mut().cast();
+    // SAFETY: `msg_control` and `msg_controllen` describe control messages that the kernel wrote
+    // into `control`.
+    let mut next = unsafe { libc::CMSG_FIRSTHDR(&header) };
+    while !next.is_null() {
+        // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR give null or a whole `cmsghdr` inside `control`.
+        let (level, kind, data) =
+            unsafe { ((*next).cmsg_level, (*next).cmsg_type, libc::CMSG_DATA(next)) };
+        if (level, kind) == (libc::IPPROTO_IP, libc::IP_PKTINFO) {
+            // SAFETY: the kernel's IP_PKTINFO is an `in_pktinfo`; it may lie unaligned.
+            let info = unsafe { data.cast::<libc::in_pktinfo>().read_unaligned() };
+            // Not `ipi_addr`: that may be a broadcast address, from which nobody can answer.
+            let ip = Ipv4Addr::from_bits(u32::from_be(info.ipi_spec_dst.s_addr));
+            return Some(ip.into());
+        }
+        if (level, kind) == (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) {
+            // SAFETY: the kernel's IPV6_PKTINFO is an `in6_pktinfo`; it may lie unaligned.
+            let info = unsafe { data.cast::<libc::in6_pktinfo>().read_unaligned() };
+            return Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
+        }
+        // SAFETY: `next` is a control message of `header`.
+        next = unsafe { libc::CMSG_NXTHDR(&header, next) };
+    }
+    None
+}
+
+/// Writes the control message that makes a datagram leave from `source`; returns the length of
+/// all control messages.
+fn write_source(control: &mut Control, source: IpAddr) -> usize {
+    match source {
+        IpAddr::V4(source) => {
+            let info = libc::in_pktinfo {
+                ipi_ifindex: 0,
+                ipi_spec_dst: in_addr(source),
+                ipi_addr: libc::in_addr { s_addr: 0 },
+            };
+            write_control(control, libc::IPPROTO_IP, libc::IP_PKTINFO, info)
+        }
+        IpAddr::V6(source) => {
+            let info = libc::in6_pktinfo { ipi6_addr: in6_addr(source), ipi6_ifindex: 0 };
+            write_control(control, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info)
+        }
+    }
+}
+
+fn write_control<T: Copy>(control: &mut Control, level: c_int, kind: c_int, value: T) -> usize {
+    const { assert!(size_of::<cmsghdr>() + size_of::<T>() + 8 <= CONTROL) };
+    let size = size_of::<T>() as u32;
+    let first = control.0.as_mut_ptr().cast::<cmsghdr>();
+    // SAFETY: `Control` is aligned as `cmsghdr` is and, as asserted, long enough for a header and
+    // the value; CMSG_DATA stays inside it, and the value is written without need of alignment.
+    unsafe {
+        first.write(zeroed());
+        (*first).cmsg_level = level;
+        (*first).cmsg_type = kind;
+        (*first).cmsg_len = libc::CMSG_LEN(size) as _;
+        libc::CMSG_DATA(first).cast::<T>().write_unaligned(value);
+        libc::CMSG_SPACE(size) as usize
+    }
+}
+
+fn in_addr(ip: Ipv4Addr) -> libc::in_addr {
+    libc::in_addr { s_addr: ip.to_bits().to_be() }
+}
+
+fn in6_addr(ip: Ipv6Addr) -> libc::in6_addr {
+    libc::in6_addr { s6_addr: ip.octets() }
+}
