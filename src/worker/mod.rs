@@ -1,1 +1,465 @@
-//! To come.
+//! Workers: each one thread, with its own core and its own sockets.
+//!
+//! Nothing on a packet's road is shared between workers. The kernel spreads clients over their
+//! listeners (SO_REUSEPORT), and a client's allocation, its relay sockets and its timers all belong
+//! to the worker that the client came to. One turn of the loop:
+//!
+//! ```text
+//! 1  wait      for events, or not at all while sockets are known to hold more
+//! 2  receive   a batch of datagrams, from as many sockets as fit
+//! 3  mailbox   what other workers opened and closed; what the control plane asks
+//! 4  decide    each datagram goes to the core, its verdict into the batch that leaves;
+//!    act       what the core asks for is done at once, so that order is never lost
+//! 5  streams   connections are accepted and read, and their frames decided in the same way
+//! 6  send      the batch leaves, socket by socket; then what waits for each connection
+//! 7  timers    the core's, and those of idle connections
+//! ```
+//!
+//! The mailbox comes between receiving and deciding for a reason: a worker announces a relay socket
+//! before the Allocate answer leaves, so whoever sends to that address has heard of it after the
+//! news was posted, and is read after it.
+//!
+//! Two things are shared, each behind a lock that only the beginning and the end of an allocation
+//! touch: the [`Quota`] and the [`Shelf`] of reserved sockets.
+
+mod act;
+mod clock;
+mod connections;
+mod mailbox;
+mod quota;
+mod relays;
+mod setup;
+mod shelf;
+mod stats;
+mod streams;
+#[cfg(test)]
+mod tests;
+mod token;
+
+use std::collections::VecDeque;
+use std::io;
+use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll};
+
+pub use connections::ConnectionLimits;
+pub use mailbox::{Mailbox, State, Unavailable};
+pub use quota::{Exhausted, Quota, QuotaLimits};
+pub use setup::{Failure, Seat, Shared, WorkerHandle, WorkerSetup, seats, spawn};
+pub use shelf::Shelf;
+pub use stats::{Drops, Snapshot, Stats, Traffic};
+
+use crate::net::output::Kind;
+use crate::net::{Datagram, Envelope, Outlet, Outlets, RecvBatch, SendBatch, SocketKey, Tally};
+use crate::net::{relay, tcp, udp};
+use crate::turn::{FiveTuple, Moment, Now, Path, PeerAddr, RelayId, Server, Transport, Verdict};
+use crate::wire::Header;
+use clock::Clock;
+use connections::Connections;
+use mailbox::Inbox;
+use relays::Relays;
+use token::{Place, Token, Way};
+
+/// A core, its sockets and the loop that joins them. Lives on its own thread.
+struct Worker {
+    index: usize,
+    shared: Arc<Shared>,
+    inbox: Inbox,
+    state: State,
+    poll: Poll,
+    core: Server,
+    clock: Clock,
+    now: Now,
+    udp: Vec<Udp>,
+    tcp: Vec<Tcp>,
+    relays: Relays,
+    relay_options: relay::Options,
+    connections: Connections,
+    /// Sockets that may hold more, each at most once, in the order in which they have their turn.
+    ready: VecDeque<Token>,
+    /// Listeners and connections whose turn it is.
+    streams: Vec<Token>,
+    /// Connections with frames that were not yet written.
+    dirty: Vec<Place>,
+    received: RecvBatch,
+    send: SendBatch,
+    /// Where streams are read to, [`tcp::READ_BYTES`] long.
+    scratch: Vec<u8>,
+    /// When to accept again, after accepting failed.
+    accept_again: Option<Moment>,
+    stats: Stats,
+}
+
+/// A UDP listener.
+struct Udp {
+    listener: udp::Listener,
+    queued: bool,
+}
+
+/// A TCP listener.
+struct Tcp {
+    listener: tcp::Listener,
+    queued: bool,
+}
+
+/// Where the bytes are that a verdict speaks of.
+#[derive(Clone, Copy)]
+enum Packet<'a> {
+    /// In this slot of the received batch.
+    Slot(usize),
+    /// A frame of a stream.
+    Frame(&'a [u8]),
+}
+
+impl Worker {
+    /// The loop. Ends when it is told to stop, or, draining, with the last allocation.
+    fn run(&mut self) -> io::Result<Snapshot> {
+        let mut events = Events::with_capacity(EVENTS);
+        while self.state < State::Stopping {
+            self.wait(&mut events)?;
+            self.receive();
+            self.read_mailbox();
+            self.decide();
+            self.serve_streams();
+            self.send();
+            self.serve_timers();
+            self.send();
+            if self.state == State::Draining && self.relays.len() == 0 {
+                break;
+            }
+        }
+        Ok(self.snapshot())
+    }
+
+    // Stage 1.
+
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        let timeout = match self.ready.is_empty() {
+            true => self.next_deadline().map(|deadline| {
+                let now = self.now.moment.as_millis();
+                Duration::from_millis(deadline.as_millis().saturating_sub(now))
+            }),
+            false => Some(Duration::ZERO),
+        };
+        match self.poll.poll(events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => result?,
+        }
+        self.now = self.clock.now();
+        for event in events.iter() {
+            let token = Token::from(event.token());
+            if let Token::Connection(place) = token
+                && let Some(client) = self.connections.get(place)
+            {
+                client.ending |= event.is_read_closed() || event.is_error();
+                if event.is_writable() {
+                    client.blocked = false;
+                    if client.connection.has_output() && !mem::replace(&mut client.dirty, true) {
+                        self.dirty.push(place);
+                    }
+                }
+                if !(event.is_readable() || client.ending) {
+                    continue;
+                }
+            }
+            self.queue(token);
+        }
+        Ok(())
+    }
+
+    /// Puts a socket into the queue of those that have something, unless it stands there already
+    /// or is gone.
+    fn queue(&mut self, token: Token) {
+        let queued = match token {
+            Token::Waker => None,
+            Token::Udp(index) => self.udp.get_mut(index as usize).map(|udp| &mut udp.queued),
+            Token::Tcp(index) => self.tcp.get_mut(index as usize).map(|tcp| &mut tcp.queued),
+            Token::Relay(place) => self.relays.get(place).map(|relay| &mut relay.queued),
+            Token::Connection(place) => {
+                self.connections.get(place).map(|client| &mut client.queued)
+            }
+        };
+        if queued.is_some_and(|queued| !mem::replace(queued, true)) {
+            self.ready.push_back(token);
+        }
+    }
+
+    // Stage 2.
+
+    /// Gives each socket in the queue one call, until the batch is full. Whoever was not emptied
+    /// goes to the end of the queue, so that a flood at one socket leaves the others their turns.
+    fn receive(&mut self) {
+        self.stats.turns += 1;
+        self.received.clear();
+        for _ in 0..self.ready.len() {
+            if self.received.is_full() || self.streams.len() == STREAMS_PER_TURN {
+                break;
+            }
+            let Some(token) = self.ready.pop_front() else { break };
+            let (received, queued) = match token {
+                Token::Udp(index) => {
+                    let Some(udp) = self.udp.get_mut(index as usize) else { continue };
+                    let received = udp.listener.receive(&mut self.received, token.into());
+                    self.stats.udp.received(received.datagrams as u64, received.bytes);
+                    (received, &mut udp.queued)
+                }
+                Token::Relay(place) => {
+                    let Some(relay) = self.relays.get(place) else { continue };
+                    let received = relay.socket.receive(&mut self.received, token.into());
+                    self.stats.peers.received(received.datagrams as u64, received.bytes);
+                    (received, &mut relay.queued)
+                }
+                Token::Tcp(_) | Token::Connection(_) => {
+                    self.streams.push(token);
+                    continue;
+                }
+                Token::Waker => continue,
+            };
+            self.stats.received(&received);
+            *queued = !received.emptied;
+            if !received.emptied {
+                self.ready.push_back(token);
+            }
+        }
+    }
+
+    // Stage 3.
+
+    fn read_mailbox(&mut self) {
+        if self.inbox.has_mail() {
+            while let Some(news) = self.inbox.next_news() {
+                self.core.handle_relay_elsewhere(news.address, news.open);
+            }
+            while let Some(request) = self.inbox.next_request() {
+                // Whoever asked may have stopped waiting.
+                let _ = request.send(self.snapshot());
+            }
+        }
+        let state = self.inbox.state();
+        if state != self.state {
+            self.state = state;
+            // Closed listeners tell whoever balances load to send new clients elsewhere.
+            self.tcp.clear();
+        }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            worker: self.index,
+            stats: self.stats,
+            core: self.core.stats(),
+            relays: self.relays.len(),
+            connections: self.connections.len(),
+        }
+    }
+
+    // Stage 4.
+
+    fn decide(&mut self) {
+        for slot in 0..self.received.len() {
+            self.make_room();
+            let Datagram { socket, source, destination, bytes } = self.received.datagram(slot);
+            match Token::from(socket) {
+                Token::Udp(index) => {
+                    let server = self.udp[index as usize].listener.server_addr(destination);
+                    let tuple = FiveTuple { transport: Transport::Udp, client: source, server };
+                    let path = Path { link: Way::Udp(index).into(), tuple };
+                    let space = self.send.space();
+                    let verdict = self.core.handle_client(self.now, path, bytes, space);
+                    self.carry(verdict, Packet::Slot(slot), Some(path));
+                }
+                Token::Relay(place) if self.relays.get(place).is_some() => {
+                    let relay = RelayId(place.index);
+                    let peer = PeerAddr(source);
+                    let verdict = self.core.handle_peer(self.now, relay, peer, bytes.len());
+                    self.carry(verdict, Packet::Slot(slot), None);
+                }
+                // An earlier datagram of this batch has closed the socket.
+                _ => self.stats.drops.closed += 1,
+            }
+            self.act();
+        }
+    }
+
+    /// Puts what the core decided about a packet where it leaves from. `path` is where it came
+    /// from, if that was a client.
+    fn carry(&mut self, verdict: Verdict, packet: Packet<'_>, path: Option<Path>) {
+        match verdict {
+            Verdict::Nothing => {}
+            Verdict::Reply { len } => {
+                if let Some(path) = path {
+                    self.reply(path, len);
+                }
+            }
+            Verdict::ToPeer { relay, peer, payload, dont_fragment } => {
+                let Some(place) = self.relays.place(relay) else {
+                    self.stats.drops.closed += 1;
+                    return;
+                };
+                let socket = Token::Relay(place).into();
+                let envelope = Envelope { socket, to: peer.0, from: None, dont_fragment };
+                let range = payload.into();
+                match packet {
+                    Packet::Slot(slot) => self.send.push_slot(envelope, None, slot, range, 0),
+                    Packet::Frame(frame) => self.send.push_bytes(envelope, None, &frame[range]),
+                }
+            }
+            Verdict::ToClient { path, header, padding } => match packet {
+                Packet::Slot(slot) => self.send_to_client(path, header, slot, padding),
+                // The core says this of a peer's datagram only.
+                Packet::Frame(_) => self.stats.drops.failed += 1,
+            },
+        }
+    }
+
+    /// Answers with the first `len` bytes of the send batch's space.
+    fn reply(&mut self, path: Path, len: usize) {
+        match Way::from(path.link) {
+            Way::Udp(index) => {
+                let envelope = self.envelope(index, &path);
+                self.send.push_space(envelope, len);
+            }
+            Way::Connection { .. } => {
+                // Queues have frames of their own; the space is used again by the next answer.
+                let pushed = self.connections.at_end_of(&path).map(|(place, client)| {
+                    let answer = &self.send.space()[..len];
+                    (place, client.connection.push([answer, &[], &[]], Kind::Control))
+                });
+                self.pushed(pushed);
+            }
+        }
+    }
+
+    /// A peer's datagram, in this slot, goes to a client.
+    fn send_to_client(&mut self, path: Path, header: Header, slot: usize, padding: u8) {
+        let bytes = self.received.datagram(slot).bytes;
+        match Way::from(path.link) {
+            Way::Udp(index) => {
+                let (range, header) = (0..bytes.len(), Some(header));
+                let envelope = self.envelope(index, &path);
+                self.send.push_slot(envelope, header, slot, range, padding);
+            }
+            Way::Connection { .. } => {
+                let pushed = self.connections.at_end_of(&path).map(|(place, client)| {
+                    let parts = [&header[..], bytes, &[0; 3][..usize::from(padding)]];
+                    (place, client.connection.push(parts, Kind::Media))
+                });
+                self.pushed(pushed);
+            }
+        }
+    }
+
+    fn envelope(&self, listener: u32, path: &Path) -> Envelope {
+        let from = self.udp.get(listener as usize);
+        Envelope {
+            socket: Token::Udp(listener).into(),
+            to: path.tuple.client,
+            from: from.and_then(|udp| udp.listener.source_for(path.tuple.server)),
+            dont_fragment: false,
+        }
+    }
+
+    // Stage 6.
+
+    /// Before each packet: the send batch has room for what comes of it.
+    fn make_room(&mut self) {
+        if self.send.is_full() {
+            self.send_datagrams();
+        }
+    }
+
+    fn send_datagrams(&mut self) {
+        let mut sockets =
+            Sockets { udp: &mut self.udp, relays: &mut self.relays, stats: &mut self.stats };
+        self.send.flush(&self.received, &mut sockets);
+    }
+
+    fn send(&mut self) {
+        self.send_datagrams();
+        self.send_streams();
+    }
+
+    // Stage 7.
+
+    fn serve_timers(&mut self) {
+        let now = self.now.moment;
+        if self.core.poll_timeout().is_some_and(|moment| moment <= now) {
+            self.core.handle_timeout(self.now);
+            self.act();
+        }
+        for _ in 0..DEADLINES_PER_TURN {
+            let core = &self.core;
+            let due = self.connections.pop_due(now, |client| core.has_allocation(&client.tuple()));
+            let Some(place) = due else { break };
+            self.stats.connections_idle += 1;
+            self.close(place);
+        }
+        if self.accept_again.is_some_and(|moment| moment <= now) {
+            self.accept_again = None;
+            for index in 0..self.tcp.len() as u32 {
+                self.queue(Token::Tcp(index));
+            }
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Moment> {
+        let deadlines =
+            [self.core.poll_timeout(), self.connections.next_deadline(), self.accept_again];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// Has everything announced that was there before the worker: the listeners.
+    fn register_listeners(&mut self) -> io::Result<()> {
+        let registry = self.poll.registry();
+        for (index, udp) in self.udp.iter().enumerate() {
+            let descriptor = udp.listener.descriptor();
+            let descriptor = std::os::fd::AsRawFd::as_raw_fd(&descriptor);
+            let token = Token::Udp(index as u32).into();
+            registry.register(&mut SourceFd(&descriptor), token, Interest::READABLE)?;
+        }
+        for (index, tcp) in self.tcp.iter_mut().enumerate() {
+            tcp.listener.register(registry, Token::Tcp(index as u32).into())?;
+        }
+        Ok(())
+    }
+}
+
+/// A worker's UDP sockets by their names, while a batch is flushed.
+struct Sockets<'a> {
+    udp: &'a mut [Udp],
+    relays: &'a mut Relays,
+    stats: &'a mut Stats,
+}
+
+impl Outlets for Sockets<'_> {
+    fn outlet(&mut self, key: SocketKey) -> Option<&mut dyn Outlet> {
+        match Token::from(key) {
+            Token::Udp(index) => {
+                self.udp.get_mut(index as usize).map(|udp| &mut udp.listener as &mut dyn Outlet)
+            }
+            Token::Relay(place) => {
+                self.relays.get(place).map(|relay| &mut relay.socket as &mut dyn Outlet)
+            }
+            _ => None,
+        }
+    }
+
+    fn tally(&mut self, key: SocketKey, tally: &Tally) {
+        let traffic = match Token::from(key) {
+            Token::Udp(_) => &mut self.stats.udp,
+            _ => &mut self.stats.peers,
+        };
+        traffic.sent(tally.packets, tally.bytes);
+        self.stats.drops.count(tally);
+    }
+}
+
+/// Events taken from the kernel at a time.
+const EVENTS: usize = 256;
+/// Listeners and connections served in one turn.
+const STREAMS_PER_TURN: usize = 32;
+/// Connections whose deadlines are looked at in one turn.
+const DEADLINES_PER_TURN: usize = 64;

@@ -1,0 +1,165 @@
+//! What the core asks for beyond packets: relay sockets, reservations, quotas.
+//!
+//! Everything is done at once, in the order in which it was asked. The answer to an Allocate that
+//! succeeds is the last of it: by then the socket is bound and every other worker was told.
+
+use std::os::fd::AsRawFd;
+
+use mio::Interest;
+use mio::unix::SourceFd;
+
+use crate::net::output::Kind;
+use crate::net::relay::RelaySocket;
+use crate::turn::{
+    Action, OpenError, Path, RelayId, RelayedAddr, Reservation, ReservationToken, Username,
+};
+use crate::worker::mailbox::News;
+use crate::worker::token::{Token, Way};
+use crate::worker::{Sockets, State, Worker};
+
+impl Worker {
+    /// Does what the core asks for, until it asks for nothing.
+    pub(super) fn act(&mut self) {
+        while let Some(action) = self.core.poll_action() {
+            match action {
+                Action::Send { path, bytes } => self.send_message(path, &bytes),
+                Action::OpenRelay { relay, local, reserve, charge } => {
+                    let result = self.open_relay(relay, local, reserve, charge);
+                    self.core.handle_relay_opened(self.now, relay, result);
+                }
+                Action::TakeReserved { relay, token, charge } => {
+                    let result = self.take_reserved(relay, token, &charge);
+                    self.core.handle_relay_opened(self.now, relay, result);
+                }
+                Action::CloseRelay { relay } => self.close_relay(relay),
+                Action::DropReserved { token } => self.shared.shelf.drop_reserved(token),
+                Action::AllocationEnded { user } => self.shared.quota.release(&user),
+                // Here a fast path in the kernel would be told.
+                Action::ChannelBound { .. } | Action::ChannelUnbound { .. } => {}
+            }
+        }
+    }
+
+    fn send_message(&mut self, path: Path, bytes: &[u8]) {
+        match Way::from(path.link) {
+            Way::Udp(index) => {
+                self.make_room();
+                let envelope = self.envelope(index, &path);
+                self.send.push_bytes(envelope, None, bytes);
+            }
+            Way::Connection { .. } => {
+                let pushed = self.connections.at_end_of(&path).map(|(place, client)| {
+                    (place, client.connection.push([bytes, &[], &[]], Kind::Control))
+                });
+                self.pushed(pushed);
+            }
+        }
+    }
+
+    fn open_relay(
+        &mut self,
+        relay: RelayId,
+        local: RelayedAddr,
+        reserve: Option<Reservation>,
+        charge: Option<Username>,
+    ) -> Result<RelayedAddr, OpenError> {
+        self.charged(charge.as_ref(), |worker| {
+            let options = worker.relay_options;
+            let (socket, reserved) = match reserve {
+                None => (RelaySocket::open(local, options)?, None),
+                Some(reservation) => {
+                    let (first, second) = RelaySocket::open_pair(local, options)?;
+                    (first, Some((reservation, second)))
+                }
+            };
+            let address = worker.insert_relay(relay, socket)?;
+            if let Some((Reservation { token, user, .. }, socket)) = reserved {
+                worker.shared.shelf.hold(token, user, socket);
+            }
+            Ok(address)
+        })
+    }
+
+    fn take_reserved(
+        &mut self,
+        relay: RelayId,
+        token: ReservationToken,
+        user: &Username,
+    ) -> Result<RelayedAddr, OpenError> {
+        self.charged(Some(user), |worker| {
+            let socket = worker.shared.shelf.take(token, user);
+            worker.insert_relay(relay, socket.ok_or(OpenError::NoReservation)?)
+        })
+    }
+
+    /// Opens something that counts for `user`'s quota; where it fails nothing is counted.
+    fn charged(
+        &mut self,
+        user: Option<&Username>,
+        open: impl FnOnce(&mut Self) -> Result<RelayedAddr, OpenError>,
+    ) -> Result<RelayedAddr, OpenError> {
+        if self.state != State::Running {
+            // 508: the client may try another server.
+            return Err(OpenError::Failed);
+        }
+        if let Some(user) = user
+            && self.shared.quota.charge(user).is_err()
+        {
+            self.stats.quota_refusals += 1;
+            return Err(OpenError::Quota);
+        }
+        let result = open(self);
+        match result {
+            Ok(_) => self.stats.relays_opened += 1,
+            Err(OpenError::InUse) => self.stats.relays_in_use += 1,
+            Err(_) => self.stats.relays_failed += 1,
+        }
+        if let (Err(_), Some(user)) = (result, user) {
+            self.shared.quota.release(user);
+        }
+        result
+    }
+
+    /// Takes over a relay socket: it is read from now on, and the other workers know it.
+    fn insert_relay(
+        &mut self,
+        relay: RelayId,
+        socket: RelaySocket,
+    ) -> Result<RelayedAddr, OpenError> {
+        let address = socket.local_addr();
+        let descriptor = socket.as_raw_fd();
+        // Before it is registered, so that its first event finds it.
+        let place = self.relays.insert(relay, socket);
+        let token = Token::Relay(place).into();
+        let registry = self.poll.registry();
+        if registry.register(&mut SourceFd(&descriptor), token, Interest::READABLE).is_err() {
+            self.relays.remove(relay);
+            return Err(OpenError::Failed);
+        }
+        self.announce(News { address, open: true });
+        Ok(address)
+    }
+
+    fn close_relay(&mut self, relay: RelayId) {
+        // What was decided before it was closed still leaves by it, now; what comes after cannot,
+        // for its name finds nothing. Answers in the batch wait: by the time a client reads that
+        // its allocation is gone, its port is free.
+        if let Some(place) = self.relays.place(relay) {
+            let mut sockets =
+                Sockets { udp: &mut self.udp, relays: &mut self.relays, stats: &mut self.stats };
+            self.send.flush_socket(Token::Relay(place).into(), &self.received, &mut sockets);
+        }
+        if let Some(socket) = self.relays.remove(relay) {
+            self.announce(News { address: socket.local_addr(), open: false });
+            // Dropping the socket closes the descriptor, which ends its registration.
+        }
+    }
+
+    fn announce(&self, news: News) {
+        for (index, mailbox) in self.shared.mailboxes.iter().enumerate() {
+            if index != self.index {
+                mailbox.announce(news);
+            }
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The TCP connections of one worker: how many, from whom, and until when.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::net::{IpAddr, SocketAddr};
+
+use crate::net::tcp::Connection;
+use crate::turn::{FiveTuple, Lifetime, Moment, Path, Transport};
+use crate::worker::token::{CONNECTIONS_MAX, Place, Way};
+
+/// What TCP clients may hold at one worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// Connections in all.
+    pub total: usize,
+    /// Connections from one source: an IPv4 address, or an IPv6 /64.
+    pub per_source: usize,
+    /// How long a connection without an allocation may go without a whole frame.
+    pub idle: Lifetime,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self { total: 10_000, per_source: 256, idle: Lifetime::from_secs(60) }
+    }
+}
+
+/// The table of connections.
+#[derive(Debug)]
+pub(super) struct Connections {
+    limits: ConnectionLimits,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    open: usize,
+    count_by_source: HashMap<IpAddr, usize>,
+    /// When to look at which place. An entry is not moved when its connection speaks: that is found
+    /// out when its time has come. One that its place does not know any more is passed over.
+    deadlines: BinaryHeap<Reverse<(Moment, u32)>>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    place: Place,
+    client: Option<Client>,
+    /// The entry of `deadlines` that counts for this place. It outlives a connection, so that many
+    /// short ones leave no more than one behind.
+    watched: Option<Moment>,
+}
+
+/// A connection and what its worker knows of it.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub connection: Connection,
+    /// When a whole frame, or the connection, last arrived.
+    pub last_frame: Moment,
+    /// It stands in the queue of sockets that have something to read.
+    pub queued: bool,
+    /// It stands in the list of connections to write to.
+    pub dirty: bool,
+    /// The stream took no more; it will be announced as writable.
+    pub blocked: bool,
+    /// What was read holds more frames than one turn serves.
+    pub backlog: bool,
+    /// The client has said that it will send no more: only then can a short read hide the end.
+    pub ending: bool,
+    /// Nothing more is read; when the output is gone, or at this moment, it is closed.
+    pub closing: Option<Moment>,
+}
+
+impl Client {
+    /// The client's 5-tuple.
+    pub(super) fn tuple(&self) -> FiveTuple {
+        FiveTuple {
+            transport: Transport::Tcp,
+            client: self.connection.client_addr(),
+            server: self.connection.server_addr(),
+        }
+    }
+}
+
+/// Why a connection is not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    Total,
+    PerSource,
+}
+
+impl Connections {
+    pub(super) fn new(limits: ConnectionLimits) -> Self {
+        let total = limits.total.min(CONNECTIONS_MAX);
+        Self {
+            limits: ConnectionLimits { total, ..limits },
+            slots: Vec::new(),
+            free: Vec::new(),
+            open: 0,
+            count_by_source: HashMap::default(),
+            deadlines: BinaryHeap::new(),
+        }
+    }
+
+    /// Connections that are open.
+    pub(super) fn len(&self) -> usize {
+        self.open
+    }
+
+    /// Takes a connection in, if the limits allow it.
+    pub(super) fn insert(&mut self, now: Moment, connection: Connection) -> Result<Place, Refused> {
+        if self.open >= self.limits.total {
+            return Err(Refused::Total);
+        }
+        let count = self.count_by_source.entry(source(connection.client_addr())).or_insert(0);
+        // A limit of nothing would leave an entry of nothing behind.
+        if *count >= self.limits.per_source.max(1) {
+            return Err(Refused::PerSource);
+        }
+        *count += 1;
+        let index = self.free.pop().unwrap_or_else(|| {
+            let index = self.slots.len() as u32;
+            self.slots.push(Slot { place: Place::first(index), client: None, watched: None });
+            index
+        });
+        let slot = &mut self.slots[index as usize];
+        slot.place = slot.place.next();
+        slot.client = Some(Client {
+            connection,
+            last_frame: now,
+            queued: false,
+            dirty: false,
+            blocked: false,
+            backlog: false,
+            ending: false,
+            closing: None,
+        });
+        self.open += 1;
+        let place = slot.place;
+        self.watch(index, now + self.limits.idle);
+        Ok(place)
+    }
+
+    /// Takes a connection out.
+    pub(super) fn remove(&mut self, place: Place) -> Option<Client> {
+        let slot = self.slots.get_mut(place.index as usize).filter(|slot| slot.place == place)?;
+        let client = slot.client.take()?;
+        self.free.push(place.index);
+        self.open -= 1;
+        let source = source(client.connection.client_addr());
+        if let Some(count) = self.count_by_source.get_mut(&source) {
+            *count -= 1;
+            if *count == 0 {
+                self.count_by_source.remove(&source);
+            }
+        }
+        Some(client)
+    }
+
+    /// The connection of this name.
+    pub(super) fn get(&mut self, place: Place) -> Option<&mut Client> {
+        let slot = self.slots.get_mut(place.index as usize)?;
+        slot.client.as_mut().filter(|_| slot.place == place)
+    }
+
+    /// The connection that a path leads to, if it is still the same client's.
+    pub(super) fn at_end_of(&mut self, path: &Path) -> Option<(Place, &mut Client)> {
+        let Way::Connection { index, .. } = Way::from(path.link) else { return None };
+        let slot = self.slots.get_mut(index as usize)?;
+        let client = slot.client.as_mut()?;
+        let same = Way::to(slot.place) == Way::from(path.link)
+            && client.connection.client_addr() == path.tuple.client;
+        (same && client.closing.is_none()).then_some((slot.place, client))
+    }
+
+    /// Has a connection that is closing looked at when its time is over.
+    pub(super) fn close_by(&mut self, place: Place, deadline: Moment) {
+        if let Some(client) = self.get(place) {
+            client.closing = Some(deadline);
+            self.watch(place.index, deadline);
+        }
+    }
+
+    /// Has a place looked at no later than at `moment`.
+    fn watch(&mut self, index: u32, moment: Moment) {
+        let slot = &mut self.slots[index as usize];
+        if slot.watched.is_none_or(|earlier| moment < earlier) {
+            slot.watched = Some(moment);
+            self.deadlines.push(Reverse((moment, index)));
+        }
+    }
+
+    /// When [`Connections::pop_due`] has something.
+    pub(super) fn next_deadline(&self) -> Option<Moment> {
+        self.deadlines.peek().map(|Reverse((moment, _))| *moment)
+    }
+
+    /// The next connection whose time is over, which the caller must take out; `is_busy` says
+    /// whether it may stay nonetheless.
+    pub(super) fn pop_due(
+        &mut self,
+        now: Moment,
+        mut is_busy: impl FnMut(&Client) -> bool,
+    ) -> Option<Place> {
+        while let Some(&Reverse((moment, index))) = self.deadlines.peek()
+            && moment <= now
+        {
+            self.deadlines.pop();
+            let slot = &mut self.slots[index as usize];
+            if slot.watched != Some(moment) {
+                continue;
+            }
+            slot.watched = None;
+            let Some(client) = &slot.client else { continue };
+            let idle = self.limits.idle;
+            let deadline = match client.closing {
+                Some(deadline) => deadline,
+                None if is_busy(client) => now + idle,
+                None => client.last_frame + idle,
+            };
+            if deadline <= now {
+                return Some(slot.place);
+            }
+            self.watch(index, deadline);
+        }
+        None
+    }
+}
+
+/// Whom a connection counts for: an IPv6 host has a whole /64 to itself.
+fn source(client: SocketAddr) -> IpAddr {
+    match client.ip() {
+        IpAddr::V4(ip) => ip.into(),
+        IpAddr::V6(ip) => {
+            std::net::Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into()
+        }
+    }
+}

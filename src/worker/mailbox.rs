@@ -1,0 +1,165 @@
+//! How a worker is reached from outside its thread: by other workers and by the control plane.
+//!
+//! Two queues and a state. *News* of relay sockets that other workers open and close must not be
+//! lost: a worker that missed one would judge a peer wrongly for as long as it lives. So that
+//! queue has no bound of its own; it holds what the others opened and closed during one turn of
+//! the loop, and a worker that sleeps is woken before much has gathered. *Requests* come from the
+//! control plane, few and repeatable, and that queue is bounded. The state only ever moves forward.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+
+use tokio::sync::oneshot;
+
+use crate::turn::RelayedAddr;
+use crate::worker::stats::Snapshot;
+
+/// A worker's address: anybody may keep one.
+#[derive(Clone, Debug)]
+pub struct Mailbox {
+    shared: Arc<Flags>,
+    news: Sender<News>,
+    requests: SyncSender<oneshot::Sender<Snapshot>>,
+}
+
+/// The worker's end.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    shared: Arc<Flags>,
+    news: Receiver<News>,
+    requests: Receiver<oneshot::Sender<Snapshot>>,
+}
+
+#[derive(Debug)]
+struct Flags {
+    /// Messages in either queue; for a moment also one that is about to be put there.
+    waiting: AtomicUsize,
+    state: AtomicU8,
+    waker: mio::Waker,
+}
+
+/// Another worker has opened a relay socket, or closed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct News {
+    pub address: RelayedAddr,
+    pub open: bool,
+}
+
+/// What a worker is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum State {
+    /// Serve.
+    Running = 0,
+    /// Serve the allocations that are there, and end when none is left.
+    Draining = 1,
+    /// End now.
+    Stopping = 2,
+}
+
+/// The worker has ended, or has more requests waiting than it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unavailable;
+
+/// Both ends of a mailbox whose owner sleeps in the poll that `waker` belongs to.
+pub(super) fn mailbox(waker: mio::Waker) -> (Mailbox, Inbox) {
+    let shared = Arc::new(Flags {
+        waiting: AtomicUsize::new(0),
+        state: AtomicU8::new(State::Running as u8),
+        waker,
+    });
+    let (news_sender, news) = channel();
+    let (requests_sender, requests) = sync_channel(REQUESTS_MAX);
+    let mailbox =
+        Mailbox { shared: Arc::clone(&shared), news: news_sender, requests: requests_sender };
+    (mailbox, Inbox { shared, news, requests })
+}
+
+impl Mailbox {
+    /// Asks for the worker's counters; the answer comes within one turn of its loop.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`], also from the receiver where the worker ends before it answers.
+    pub fn snapshot(&self) -> Result<oneshot::Receiver<Snapshot>, Unavailable> {
+        let (sender, receiver) = oneshot::channel();
+        self.shared.waiting.fetch_add(1, Ordering::Release);
+        if self.requests.try_send(sender).is_err() {
+            self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+            return Err(Unavailable);
+        }
+        self.wake().map_err(|_| Unavailable)?;
+        Ok(receiver)
+    }
+
+    /// Moves the worker on to `state`; there is no way back.
+    ///
+    /// # Errors
+    ///
+    /// That of waking it; it will then notice at its next packet.
+    pub fn advance(&self, state: State) -> io::Result<()> {
+        self.shared.state.fetch_max(state as u8, Ordering::Release);
+        self.wake()
+    }
+
+    /// Tells the worker about another one's relay socket.
+    pub(super) fn announce(&self, news: News) {
+        // Counted first: the other order would let one sender's count hide another's news.
+        let waiting = self.shared.waiting.fetch_add(1, Ordering::Release);
+        // A worker that has ended needs no news.
+        if self.news.send(news).is_err() {
+            return;
+        }
+        // Awake it looks before it decides on anything; asleep it need not know yet, but the
+        // queue must not grow for as long as it sleeps.
+        if waiting % NEWS_PER_WAKE == NEWS_PER_WAKE - 1 {
+            // Failing, the next attempt follows soon; nothing is lost meanwhile.
+            let _ = self.wake();
+        }
+    }
+
+    fn wake(&self) -> io::Result<()> {
+        self.shared.waker.wake()
+    }
+}
+
+impl Inbox {
+    /// Whether anything waits; cheap enough to ask for each batch.
+    ///
+    /// A packet that its sender sent after the news was announced is received after it: what the
+    /// socket calls order, this sees.
+    pub(super) fn has_mail(&self) -> bool {
+        self.shared.waiting.load(Ordering::Acquire) != 0
+    }
+
+    /// The next news.
+    pub(super) fn next_news(&self) -> Option<News> {
+        let news = self.news.try_recv().ok()?;
+        self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+        Some(news)
+    }
+
+    /// The next request for a snapshot.
+    pub(super) fn next_request(&self) -> Option<oneshot::Sender<Snapshot>> {
+        let request = self.requests.try_recv().ok()?;
+        self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+        Some(request)
+    }
+
+    /// What the worker is to do.
+    pub(super) fn state(&self) -> State {
+        match self.shared.state.load(Ordering::Acquire) {
+            0 => State::Running,
+            1 => State::Draining,
+            _ => State::Stopping,
+        }
+    }
+}
+
+/// Requests that may wait.
+const REQUESTS_MAX: usize = 16;
+
+/// A sleeping worker is woken when this much news has gathered.
+const NEWS_PER_WAKE: usize = 64;

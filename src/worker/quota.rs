@@ -1,0 +1,125 @@
+//! How many allocations a user and the server may hold, over all workers.
+//!
+//! One of the two locks that workers share (the other is the shelf of reservations). It is taken
+//! when an allocation begins or ends, and never on a packet's road.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use crate::turn::Username;
+
+/// The limits; 0 is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QuotaLimits {
+    /// Allocations that one username may hold at a time.
+    pub per_user: usize,
+    /// Allocations that the server may hold at a time.
+    pub total: usize,
+}
+
+/// The count of allocations.
+#[derive(Debug)]
+pub struct Quota {
+    limits: QuotaLimits,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    by_user: HashMap<Username, usize>,
+    total: usize,
+}
+
+/// The user, or the server, holds as many allocations as it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exhausted;
+
+impl Quota {
+    /// Nothing held, under these limits.
+    pub fn new(limits: QuotaLimits) -> Self {
+        Self { limits, held: Mutex::default() }
+    }
+
+    /// Books one allocation for `user`.
+    ///
+    /// # Errors
+    ///
+    /// [`Exhausted`] where it would be one too many; nothing is booked then.
+    pub fn charge(&self, user: &Username) -> Result<(), Exhausted> {
+        let mut held = self.held();
+        let of_user = held.by_user.get(user).copied().unwrap_or(0);
+        if reached(held.total, self.limits.total) || reached(of_user, self.limits.per_user) {
+            return Err(Exhausted);
+        }
+        held.total += 1;
+        held.by_user.insert(user.clone(), of_user + 1);
+        Ok(())
+    }
+
+    /// Gives one allocation of `user` back.
+    pub fn release(&self, user: &Username) {
+        let mut held = self.held();
+        let Some(of_user) = held.by_user.get_mut(user) else {
+            debug_assert!(false, "released more than was charged");
+            return;
+        };
+        *of_user -= 1;
+        if *of_user == 0 {
+            held.by_user.remove(user);
+        }
+        held.total -= 1;
+    }
+
+    /// Allocations held now.
+    pub fn total(&self) -> usize {
+        self.held().total
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, Held> {
+        // A panic elsewhere can't leave the counts half-changed: nothing above panics between two
+        // changes.
+        self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+fn reached(count: usize, limit: usize) -> bool {
+    limit != 0 && count >= limit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(name: &str) -> Username {
+        Username(name.as_bytes().into())
+    }
+
+    #[test]
+    fn a_user_holds_no_more_than_its_limit() {
+        let quota = Quota::new(QuotaLimits { per_user: 2, total: 0 });
+        assert_eq!(quota.charge(&user("a")), Ok(()));
+        assert_eq!(quota.charge(&user("a")), Ok(()));
+        assert_eq!(quota.charge(&user("a")), Err(Exhausted));
+        assert_eq!(quota.charge(&user("b")), Ok(()));
+        quota.release(&user("a"));
+        assert_eq!(quota.charge(&user("a")), Ok(()));
+    }
+
+    #[test]
+    fn all_users_together_hold_no_more_than_the_total() {
+        let quota = Quota::new(QuotaLimits { per_user: 0, total: 2 });
+        assert_eq!(quota.charge(&user("a")), Ok(()));
+        assert_eq!(quota.charge(&user("b")), Ok(()));
+        assert_eq!(quota.charge(&user("c")), Err(Exhausted));
+        assert_eq!(quota.total(), 2);
+    }
+
+    #[test]
+    fn a_user_with_nothing_left_costs_no_memory() {
+        let quota = Quota::new(QuotaLimits::default());
+        assert_eq!(quota.charge(&user("a")), Ok(()));
+        quota.release(&user("a"));
+        assert_eq!(quota.total(), 0);
+        assert!(quota.held().by_user.is_empty());
+    }
+}

@@ -1,0 +1,227 @@
+//! Starting workers and waiting for their end.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+
+use mio::{Poll, Waker};
+
+use crate::net::{RecvBatch, SendBatch, relay, tcp, udp};
+use crate::turn::{self, Server};
+use crate::worker::clock::Clock;
+use crate::worker::connections::{ConnectionLimits, Connections};
+use crate::worker::mailbox::{Inbox, Mailbox, State, mailbox};
+use crate::worker::quota::{Quota, QuotaLimits};
+use crate::worker::relays::Relays;
+use crate::worker::shelf::Shelf;
+use crate::worker::stats::{Snapshot, Stats};
+use crate::worker::token::Token;
+use crate::worker::{Tcp, Udp, Worker};
+
+/// What the workers of a process share.
+#[derive(Debug)]
+pub struct Shared {
+    /// How many allocations there may be.
+    pub quota: Quota,
+    /// Reserved sockets.
+    pub shelf: Shelf,
+    /// Each worker's, by index.
+    pub mailboxes: Vec<Mailbox>,
+}
+
+/// A worker's place among the others, to be taken by [`spawn`].
+#[derive(Debug)]
+pub struct Seat {
+    index: usize,
+    poll: Poll,
+    inbox: Inbox,
+    shared: Arc<Shared>,
+}
+
+/// Everything that one worker is given.
+pub struct WorkerSetup {
+    /// Its core's settings; `relay.share` is this worker's.
+    pub core: turn::Config,
+    /// The source of its core's randomness: secret, and another for each worker.
+    pub seed: [u8; 32],
+    /// Its listeners, one for each address.
+    pub udp: Vec<udp::Listener>,
+    /// Its listeners, one for each address.
+    pub tcp: Vec<tcp::Listener>,
+    /// How its relay sockets are opened.
+    pub relay: relay::Options,
+    /// What TCP clients may hold at this worker.
+    pub connections: ConnectionLimits,
+}
+
+/// A running worker.
+#[derive(Debug)]
+pub struct WorkerHandle {
+    index: usize,
+    shared: Arc<Shared>,
+    thread: JoinHandle<Result<Snapshot, Failure>>,
+}
+
+/// Why a worker ended before it was told to.
+#[derive(Debug)]
+pub enum Failure {
+    /// It could not wait for its sockets.
+    Io(io::Error),
+    /// It panicked, with this message: a defect of ours.
+    Panic(String),
+}
+
+/// Places for `workers` workers that know each other.
+///
+/// # Errors
+///
+/// Where the kernel has no more descriptors to wait with.
+pub fn seats(workers: usize, quota: QuotaLimits) -> io::Result<Vec<Seat>> {
+    let mut ends = Vec::with_capacity(workers);
+    let mut mailboxes = Vec::with_capacity(workers);
+    for _ in 0..workers {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), Token::Waker.into())?;
+        let (mailbox, inbox) = mailbox(waker);
+        mailboxes.push(mailbox);
+        ends.push((poll, inbox));
+    }
+    let shared = Arc::new(Shared { quota: Quota::new(quota), shelf: Shelf::default(), mailboxes });
+    let seat = |(index, (poll, inbox))| Seat { index, poll, inbox, shared: Arc::clone(&shared) };
+    Ok(ends.into_iter().enumerate().map(seat).collect())
+}
+
+/// Starts a worker on a thread of its own.
+///
+/// # Errors
+///
+/// Where the thread can't be started or a listener can't be waited for.
+pub fn spawn(seat: Seat, setup: WorkerSetup) -> io::Result<WorkerHandle> {
+    let (index, shared) = (seat.index, Arc::clone(&seat.shared));
+    let thread = Builder::new().name(format!("worker-{index}")).spawn(move || {
+        let run = AssertUnwindSafe(|| {
+            // Made here, for the batches hold pointers for the kernel and stay on their thread.
+            let mut worker = Worker::new(seat, setup);
+            worker.register_listeners()?;
+            worker.run()
+        });
+        // Whatever was half-done is dropped with the worker; nothing of it is looked at again.
+        let failure = match catch_unwind(run) {
+            Ok(Ok(snapshot)) => return Ok(snapshot),
+            Ok(Err(error)) => Failure::Io(error),
+            Err(panic) => Failure::Panic(panic_message(&*panic)),
+        };
+        tracing::error!(worker = index, "the worker ended: {failure}");
+        Err(failure)
+    })?;
+    Ok(WorkerHandle { index, shared, thread })
+}
+
+impl Worker {
+    fn new(seat: Seat, setup: WorkerSetup) -> Self {
+        let clock = Clock::start();
+        let udp = |listener| Udp { listener, queued: false };
+        let tcp = |listener| Tcp { listener, queued: false };
+        Self {
+            index: seat.index,
+            shared: seat.shared,
+            inbox: seat.inbox,
+            state: State::Running,
+            poll: seat.poll,
+            core: Server::new(setup.core, setup.seed),
+            now: clock.now(),
+            clock,
+            udp: setup.udp.into_iter().map(udp).collect(),
+            tcp: setup.tcp.into_iter().map(tcp).collect(),
+            relays: Relays::default(),
+            relay_options: setup.relay,
+            connections: Connections::new(setup.connections),
+            ready: VecDeque::new(),
+            streams: Vec::new(),
+            dirty: Vec::new(),
+            received: RecvBatch::new(),
+            send: SendBatch::new(),
+            scratch: vec![0; tcp::READ_BYTES],
+            accept_again: None,
+            stats: Stats::default(),
+        }
+    }
+}
+
+impl WorkerHandle {
+    /// Which worker.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Where it is reached.
+    pub fn mailbox(&self) -> &Mailbox {
+        &self.shared.mailboxes[self.index]
+    }
+
+    /// Whether it has ended; [`WorkerHandle::join`] then returns at once.
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Has it serve the allocations that are there and end with the last of them; no more are
+    /// made (508).
+    ///
+    /// # Errors
+    ///
+    /// That of waking it.
+    pub fn drain(&self) -> io::Result<()> {
+        self.mailbox().advance(State::Draining)
+    }
+
+    /// Has it end now.
+    ///
+    /// # Errors
+    ///
+    /// That of waking it.
+    pub fn stop(&self) -> io::Result<()> {
+        self.mailbox().advance(State::Stopping)
+    }
+
+    /// Waits for its end; gives what it had done.
+    ///
+    /// # Errors
+    ///
+    /// Where it ended before it was told to.
+    pub fn join(self) -> Result<Snapshot, Failure> {
+        self.thread.join().unwrap_or_else(|panic| Err(Failure::Panic(panic_message(&*panic))))
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => write!(f, "{error}"),
+            Self::Panic(message) => write!(f, "panic: {message}"),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl fmt::Debug for WorkerSetup {
+    /// Without the seed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkerSetup")
+            .field("core", &self.core)
+            .field("udp", &self.udp)
+            .field("tcp", &self.tcp)
+            .field("relay", &self.relay)
+            .field("connections", &self.connections)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,100 @@
+//! Reserved relay sockets, waiting for a second allocation to take them (RFC 8656 §7.2).
+//!
+//! One of the two locks that workers share (the other is the quota): the client that shows a
+//! RESERVATION-TOKEN may be another worker's. Touched by EVEN-PORT with R, by RESERVATION-TOKEN
+//! and by a reservation's end, never on a packet's road.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::net::relay::RelaySocket;
+use crate::turn::{ReservationToken, Username};
+
+/// Every reservation of this process. As many as there are allocations at most: each was made by
+/// one, and its core drops it when its time has come.
+#[derive(Debug, Default)]
+pub struct Shelf {
+    held_by_token: Mutex<HashMap<ReservationToken, Held>>,
+}
+
+#[derive(Debug)]
+struct Held {
+    socket: RelaySocket,
+    user: Username,
+}
+
+impl Shelf {
+    /// Holds `socket` for `user`, who must show `token`.
+    pub fn hold(&self, token: ReservationToken, user: Username, socket: RelaySocket) {
+        self.held().insert(token, Held { socket, user });
+    }
+
+    /// The socket held under `token`, if it is held for `user`.
+    pub fn take(&self, token: ReservationToken, user: &Username) -> Option<RelaySocket> {
+        let mut held = self.held();
+        held.get(&token).filter(|held| held.user == *user)?;
+        held.remove(&token).map(|held| held.socket)
+    }
+
+    /// Closes the socket held under `token`, if nobody has taken it.
+    pub fn drop_reserved(&self, token: ReservationToken) {
+        let held = self.held().remove(&token);
+        drop(held);
+    }
+
+    /// Sockets held now.
+    pub fn len(&self) -> usize {
+        self.held().len()
+    }
+
+    /// Whether none is held.
+    pub fn is_empty(&self) -> bool {
+        self.held().is_empty()
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<ReservationToken, Held>> {
+        // A panic elsewhere can't leave the map half-changed: each use of it is one call.
+        self.held_by_token.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::relay::Options;
+    use crate::turn::{OpenError, RelayedAddr};
+
+    fn user(name: &str) -> Username {
+        Username(name.as_bytes().into())
+    }
+
+    fn socket() -> RelaySocket {
+        let local = RelayedAddr("127.0.0.1:0".parse().unwrap());
+        RelaySocket::open(local, Options::default()).unwrap()
+    }
+
+    const TOKEN: ReservationToken = ReservationToken(*b"12345678");
+
+    #[test]
+    fn only_the_user_that_made_a_reservation_can_take_it() {
+        let shelf = Shelf::default();
+        shelf.hold(TOKEN, user("a"), socket());
+        assert!(shelf.take(TOKEN, &user("b")).is_none());
+        assert!(shelf.take(ReservationToken([0; 8]), &user("a")).is_none());
+        assert!(shelf.take(TOKEN, &user("a")).is_some());
+        assert!(shelf.take(TOKEN, &user("a")).is_none());
+    }
+
+    #[test]
+    fn a_dropped_reservation_frees_its_port() {
+        let shelf = Shelf::default();
+        let socket = socket();
+        let local = socket.local_addr();
+        shelf.hold(TOKEN, user("a"), socket);
+        let open = || RelaySocket::open(local, Options::default());
+        assert_eq!(open().unwrap_err(), OpenError::InUse);
+        shelf.drop_reserved(TOKEN);
+        assert!(shelf.is_empty());
+        assert!(open().is_ok());
+    }
+}

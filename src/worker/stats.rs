@@ -1,0 +1,125 @@
+//! What a worker's sockets have done, in plain numbers.
+//!
+//! Each worker counts for itself and nobody else looks on; a [`Snapshot`] is a copy. Sums over the
+//! workers are made by whoever reads them.
+
+use crate::net::{Received, Tally};
+use crate::turn;
+
+/// Counters of one worker's sockets; they only grow. What the core counts (drops for lack of a
+/// permission, error responses, …) is in [`turn::Stats`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Clients over UDP.
+    pub udp: Traffic,
+    /// Clients over TCP: a packet is a frame.
+    pub tcp: Traffic,
+    /// Peers.
+    pub peers: Traffic,
+    /// Packets that did not go on.
+    pub drops: Drops,
+    /// Errors that earlier datagrams had caused (ICMP), heard of on receiving.
+    pub pending_errors: u64,
+    /// Connections that were accepted and kept.
+    pub connections_accepted: u64,
+    /// Connections that were closed at once: too many in all.
+    pub connections_over_limit: u64,
+    /// Connections that were closed at once: too many from their source.
+    pub connections_over_source_limit: u64,
+    /// Connections that were closed because they had no allocation and nothing to say.
+    pub connections_idle: u64,
+    /// Connections that were closed because their bytes were out of step.
+    pub connections_out_of_step: u64,
+    /// Connections that were closed because they did not read their answers.
+    pub connections_unread: u64,
+    /// Times that accepting failed, most likely for lack of descriptors.
+    pub accept_errors: u64,
+    /// Relay sockets that were opened.
+    pub relays_opened: u64,
+    /// Relay sockets that could not be opened because the port was taken.
+    pub relays_in_use: u64,
+    /// Relay sockets that could not be opened for lack of anything else.
+    pub relays_failed: u64,
+    /// Allocations that the quota refused.
+    pub quota_refusals: u64,
+    /// Turns of the loop.
+    pub turns: u64,
+}
+
+/// Packets and bytes both ways, as they cross the socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Received.
+    pub packets_in: u64,
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Sent.
+    pub packets_out: u64,
+    /// Bytes sent.
+    pub bytes_out: u64,
+}
+
+/// Packets that were dropped by the sockets, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drops {
+    /// They came in longer than a datagram can be.
+    pub truncated: u64,
+    /// They came by a socket that was closed while they waited.
+    pub closed: u64,
+    /// A UDP socket's buffer was full.
+    pub socket_full: u64,
+    /// They, with their header, were longer than a datagram or the path can be.
+    pub too_long: u64,
+    /// There is no way to that address, or none that is allowed.
+    pub unreachable: u64,
+    /// Media for a TCP client that reads slower than it is sent.
+    pub queue_full: u64,
+    /// For a TCP client that is gone.
+    pub client_gone: u64,
+    /// Sending failed for any other reason.
+    pub failed: u64,
+}
+
+/// A worker's counters, and what it holds now.
+#[derive(Clone, Copy, Debug)]
+pub struct Snapshot {
+    /// Which worker.
+    pub worker: usize,
+    /// What its sockets have done.
+    pub stats: Stats,
+    /// What its core has done.
+    pub core: turn::Stats,
+    /// Relay sockets open now.
+    pub relays: usize,
+    /// TCP connections open now.
+    pub connections: usize,
+}
+
+impl Traffic {
+    pub(super) fn received(&mut self, packets: u64, bytes: u64) {
+        self.packets_in += packets;
+        self.bytes_in += bytes;
+    }
+
+    pub(super) fn sent(&mut self, packets: u64, bytes: u64) {
+        self.packets_out += packets;
+        self.bytes_out += bytes;
+    }
+}
+
+impl Drops {
+    pub(super) fn count(&mut self, tally: &Tally) {
+        self.socket_full += tally.full;
+        self.too_long += tally.too_long;
+        self.unreachable += tally.unreachable;
+        self.failed += tally.failed;
+    }
+}
+
+impl Stats {
+    /// Counts what no direction owns.
+    pub(super) fn received(&mut self, received: &Received) {
+        self.drops.truncated += received.truncated;
+        self.pending_errors += received.errors;
+    }
+}

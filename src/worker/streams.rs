@@ -1,0 +1,218 @@
+//! TCP clients: accepting them, reading their frames, writing theirs, and letting them go.
+
+use std::io;
+use std::mem;
+
+use crate::net::output::Pushed;
+use crate::net::tcp::{Connection, Cut, Deframer};
+use crate::turn::{Lifetime, Path};
+use crate::worker::connections::Refused;
+use crate::worker::token::{Place, Token, Way};
+use crate::worker::{Packet, Worker};
+
+impl Worker {
+    /// Gives each listener and connection whose turn it is a bounded piece of work.
+    pub(super) fn serve_streams(&mut self) {
+        let mut streams = mem::take(&mut self.streams);
+        for token in streams.drain(..) {
+            match token {
+                Token::Tcp(index) => self.accept(index),
+                Token::Connection(place) => self.serve(place),
+                _ => {}
+            }
+        }
+        self.streams = streams;
+    }
+
+    fn accept(&mut self, index: u32) {
+        let Some(tcp) = self.tcp.get_mut(index as usize) else { return };
+        tcp.queued = false;
+        if self.accept_again.is_some() {
+            return;
+        }
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(tcp) = self.tcp.get(index as usize) else { return };
+            match tcp.listener.accept() {
+                Ok(connection) => self.accepted(connection),
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EAGAIN) => return,
+                    // Without descriptors or memory the next call would fail as well, and the
+                    // listener stays readable: asking again at once would only burn the CPU.
+                    Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
+                        self.stats.accept_errors += 1;
+                        self.accept_again = Some(self.now.moment + ACCEPT_PAUSE);
+                        return;
+                    }
+                    // That client's own trouble: it is gone before it was here.
+                    _ => self.stats.accept_errors += 1,
+                },
+            }
+        }
+        self.queue(Token::Tcp(index));
+    }
+
+    fn accepted(&mut self, connection: Connection) {
+        match self.connections.insert(self.now.moment, connection) {
+            Ok(place) => {
+                let registry = self.poll.registry();
+                let token = Token::Connection(place).into();
+                let registered = self
+                    .connections
+                    .get(place)
+                    .map(|client| client.connection.register(registry, token));
+                if matches!(registered, Some(Ok(()))) {
+                    self.stats.connections_accepted += 1;
+                } else {
+                    self.stats.accept_errors += 1;
+                    self.connections.remove(place);
+                }
+            }
+            Err(Refused::Total) => self.stats.connections_over_limit += 1,
+            Err(Refused::PerSource) => self.stats.connections_over_source_limit += 1,
+        }
+    }
+
+    /// Reads once from a connection, or goes on with what an earlier read brought, and hands a
+    /// bounded number of frames to the core.
+    fn serve(&mut self, place: Place) {
+        let Some(client) = self.connections.get(place) else { return };
+        client.queued = false;
+        if client.closing.is_some() {
+            return;
+        }
+        let had_backlog = client.backlog;
+        let mut length = 0;
+        if !had_backlog {
+            length = match client.connection.receive(&mut self.scratch) {
+                Ok(0) => return self.finish(place),
+                Ok(length) => length,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => return self.close(place),
+            };
+        }
+        // A short read has emptied the stream, but may have hidden its end.
+        let more = had_backlog || length == self.scratch.len() || client.ending;
+        let path = Path { link: Way::to(place).into(), tuple: client.tuple() };
+        let mut input = mem::take(&mut client.connection.input);
+        let scratch = mem::take(&mut self.scratch);
+        self.read_mailbox();
+        let cut = input.frames(&scratch[..length], FRAMES_PER_TURN, |frame| {
+            self.handle_frame(place, path, frame)
+        });
+        self.scratch = scratch;
+        match cut {
+            Ok(cut) => self.keep(place, input, cut == Cut::Limit, more),
+            Err(_) => {
+                self.stats.connections_out_of_step += 1;
+                self.close(place);
+            }
+        }
+    }
+
+    fn keep(&mut self, place: Place, input: Deframer, backlog: bool, more: bool) {
+        if let Some(client) = self.connections.get(place) {
+            client.connection.input = input;
+            client.backlog = backlog;
+            if backlog || more {
+                self.queue(Token::Connection(place));
+            }
+        }
+    }
+
+    /// One frame; answers whether its connection is still there.
+    fn handle_frame(&mut self, place: Place, path: Path, frame: &[u8]) -> bool {
+        let Some(client) = self.connections.get(place) else { return false };
+        client.last_frame = self.now.moment;
+        self.stats.tcp.received(1, frame.len() as u64);
+        self.make_room();
+        let verdict = self.core.handle_client(self.now, path, frame, self.send.space());
+        self.carry(verdict, Packet::Frame(frame), Some(path));
+        self.act();
+        true
+    }
+
+    /// What became of a frame for a connection; `None` where the connection is gone.
+    pub(super) fn pushed(&mut self, pushed: Option<(Place, Pushed)>) {
+        let Some((place, pushed)) = pushed else {
+            self.stats.drops.client_gone += 1;
+            return;
+        };
+        match pushed {
+            Pushed::Queued { dropped } => {
+                self.stats.drops.queue_full += dropped as u64;
+                if let Some(client) = self.connections.get(place)
+                    && !client.blocked
+                    && !mem::replace(&mut client.dirty, true)
+                {
+                    self.dirty.push(place);
+                }
+            }
+            Pushed::Dropped => self.stats.drops.queue_full += 1,
+            Pushed::Overflow => {
+                self.stats.connections_unread += 1;
+                self.close(place);
+            }
+        }
+    }
+
+    /// Writes what waits, to each connection that has got something or can take more.
+    pub(super) fn send_streams(&mut self) {
+        let mut dirty = mem::take(&mut self.dirty);
+        for place in dirty.drain(..) {
+            let Some(client) = self.connections.get(place) else { continue };
+            client.dirty = false;
+            let written = client.connection.flush();
+            client.blocked = client.connection.has_output();
+            let done = client.closing.is_some() && !client.blocked;
+            if let Ok(written) = written {
+                self.stats.tcp.sent(written.frames as u64, written.bytes as u64);
+            }
+            if done || written.is_err() {
+                self.close(place);
+            }
+        }
+        // Closing one connection can, by the core's actions, give another something to send.
+        dirty.append(&mut self.dirty);
+        self.dirty = dirty;
+    }
+
+    /// The client has sent all that it will: its allocation ends, what waits for it still leaves.
+    fn finish(&mut self, place: Place) {
+        let Some(client) = self.connections.get(place) else { return };
+        let tuple = client.tuple();
+        self.core.handle_client_gone(self.now, tuple);
+        self.act();
+        let Some(client) = self.connections.get(place) else { return };
+        if client.connection.has_output() {
+            let dirty = mem::replace(&mut client.dirty, true);
+            self.connections.close_by(place, self.now.moment + CLOSE_GRACE);
+            if !dirty {
+                self.dirty.push(place);
+            }
+        } else {
+            self.connections.remove(place);
+        }
+    }
+
+    /// Ends a connection now, and the allocation that came by it.
+    pub(super) fn close(&mut self, place: Place) {
+        // Taken out first: what the core has to say to this client finds nobody.
+        let Some(mut client) = self.connections.remove(place) else { return };
+        if let Ok(written) = client.connection.flush() {
+            self.stats.tcp.sent(written.frames as u64, written.bytes as u64);
+        }
+        if client.closing.is_none() {
+            self.core.handle_client_gone(self.now, client.tuple());
+            self.act();
+        }
+    }
+}
+
+/// Connections accepted from one listener in one turn.
+const ACCEPTS_PER_TURN: usize = 16;
+/// Frames of one connection handled in one turn.
+const FRAMES_PER_TURN: usize = 64;
+/// How long nobody is accepted after that failed for lack of descriptors or memory.
+const ACCEPT_PAUSE: Lifetime = Lifetime::from_secs(1);
+/// How long a client that has sent all may take to read what waits for it.
+const CLOSE_GRACE: Lifetime = Lifetime::from_secs(10);
