@@ -1,0 +1,306 @@
+//! Datagrams that are to leave, and the sockets that they leave by.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+use std::os::fd::BorrowedFd;
+
+use crate::net::batch::{RecvBatch, SocketKey};
+use crate::net::sys::{Fate, Outgoing, SendArrays};
+use crate::wire::Header;
+
+/// Something that datagrams can be sent by.
+pub trait Outlet {
+    /// Its descriptor.
+    fn descriptor(&self) -> BorrowedFd<'_>;
+
+    /// Sets or clears DF for the datagrams sent next; does nothing where it is so already.
+    ///
+    /// # Errors
+    ///
+    /// That of the socket option; the datagrams are then dropped, for none may leave with the
+    /// wrong DF.
+    fn set_dont_fragment(&mut self, wanted: bool) -> io::Result<()>;
+}
+
+/// The caller's sockets, as a flush needs them.
+pub trait Outlets {
+    /// The socket of this name; `None` where it is closed, and its datagrams are dropped.
+    fn outlet(&mut self, key: SocketKey) -> Option<&mut dyn Outlet>;
+
+    /// Hears what became of the datagrams for one socket.
+    fn tally(&mut self, key: SocketKey, tally: &Tally);
+}
+
+/// What became of datagrams that were to be sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Sent.
+    pub packets: u64,
+    /// Bytes of those, headers of ours included.
+    pub bytes: u64,
+    /// Dropped because the socket's buffer, or the device's queue, was full.
+    pub full: u64,
+    /// Dropped because they were longer than a datagram, or than the path with DF set, can be.
+    pub too_long: u64,
+    /// Dropped because there is no way to that address, or none that is allowed.
+    pub unreachable: u64,
+    /// Dropped for any other reason.
+    pub failed: u64,
+}
+
+/// Where a datagram goes, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Envelope {
+    /// The socket to send by.
+    pub socket: SocketKey,
+    /// Where to.
+    pub to: SocketAddr,
+    /// The local address to send from; `None` where the socket is bound to one.
+    pub from: Option<IpAddr>,
+    /// Whether DF must be set; if not, it must be clear.
+    pub dont_fragment: bool,
+}
+
+/// Datagrams that are to leave.
+pub struct SendBatch {
+    entries: Vec<Entry>,
+    order: Vec<u16>,
+    own: Box<[u8]>,
+    own_used: usize,
+    arrays: SendArrays,
+}
+
+struct Entry {
+    envelope: Envelope,
+    header: Option<Header>,
+    payload: Payload,
+    padding: u8,
+}
+
+enum Payload {
+    Slot { slot: usize, range: Range<usize> },
+    Own(Range<usize>),
+}
+
+impl SendBatch {
+    /// Datagrams in a batch.
+    pub const ENTRIES: usize = 64;
+    /// Bytes that [`SendBatch::space`] has at least where the batch is not full: more than any
+    /// message.
+    pub const SPACE: usize = 66 * 1024;
+    const OWN_BYTES: usize = 4 * Self::SPACE;
+
+    /// An empty batch.
+    pub fn new() -> Self {
+        Self {
+            entries: Vec::with_capacity(Self::ENTRIES),
+            order: Vec::with_capacity(Self::ENTRIES),
+            own: vec![0; Self::OWN_BYTES].into_boxed_slice(),
+            own_used: 0,
+            arrays: SendArrays::new(Self::ENTRIES),
+        }
+    }
+
+    /// Whether it must be flushed before anything is pushed.
+    pub fn is_full(&self) -> bool {
+        self.entries.len() == Self::ENTRIES || self.own.len() - self.own_used < Self::SPACE
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Room for a message of the caller's, to be followed by [`SendBatch::push_space`]; what is
+    /// not pushed is overwritten by the next.
+    #[inline]
+    pub fn space(&mut self) -> &mut [u8] {
+        &mut self.own[self.own_used..]
+    }
+
+    /// Appends the first `len` bytes of [`SendBatch::space`] as a datagram.
+    ///
+    /// # Panics
+    ///
+    /// Where the batch is full.
+    pub fn push_space(&mut self, envelope: Envelope, len: usize) {
+        let start = self.own_used;
+        self.own_used += len;
+        let payload = Payload::Own(start..self.own_used);
+        self.push(Entry { envelope, header: None, payload, padding: 0 });
+    }
+
+    /// Appends a copy of `bytes` behind `header` as a datagram.
+    ///
+    /// # Panics
+    ///
+    /// Where the batch is full, or `bytes` longer than [`SendBatch::SPACE`].
+    pub fn push_bytes(&mut self, envelope: Envelope, header: Option<Header>, bytes: &[u8]) {
+        self.space()[..bytes.len()].copy_from_slice(bytes);
+        self.push_space(envelope, bytes.len());
+        if let Some(entry) = self.entries.last_mut() {
+            entry.header = header;
+        }
+    }
+
+    /// Appends a part of a received datagram: `header` in front, `padding` (at most 3) zero bytes
+    /// behind. The slot must stay as it is until the flush.
+    ///
+    /// # Panics
+    ///
+    /// Where the batch is full.
+    pub fn push_slot(
+        &mut self,
+        envelope: Envelope,
+        header: Option<Header>,
+        slot: usize,
+        range: Range<usize>,
+        padding: u8,
+    ) {
+        self.push(Entry { envelope, header, payload: Payload::Slot { slot, range }, padding });
+    }
+
+    fn push(&mut self, entry: Entry) {
+        assert!(self.entries.len() < Self::ENTRIES, "the caller flushes a full batch");
+        self.entries.push(entry);
+    }
+
+    /// Sends everything, in order for each socket, and empties the batch.
+    ///
+    /// An error belongs to the one datagram that met it: it is counted, and the next one goes out.
+    /// Only a full socket ends its turn: what else is for it would meet the same.
+    pub fn flush(&mut self, received: &RecvBatch, outlets: &mut impl Outlets) {
+        if self.entries.is_empty() {
+            return;
+        }
+        self.send_where(|_| true, received, outlets);
+        self.entries.clear();
+        self.own_used = 0;
+    }
+
+    /// Sends what is for one socket, before that is closed; the rest stays.
+    pub fn flush_socket(
+        &mut self,
+        socket: SocketKey,
+        received: &RecvBatch,
+        outlets: &mut impl Outlets,
+    ) {
+        self.send_where(|envelope| envelope.socket == socket, received, outlets);
+        self.entries.retain(|entry| entry.envelope.socket != socket);
+    }
+
+    fn send_where(
+        &mut self,
+        is_wanted: impl Fn(&Envelope) -> bool,
+        received: &RecvBatch,
+        outlets: &mut impl Outlets,
+    ) {
+        let entries = &self.entries;
+        self.order.clear();
+        self.order.extend(0..entries.len() as u16);
+        self.order.retain(|index| is_wanted(&entries[usize::from(*index)].envelope));
+        let key = |index: &u16| entries[usize::from(*index)].envelope;
+        self.order.sort_unstable_by_key(|index| (key(index).socket, *index));
+        for run in self.order.chunk_by(|a, b| key(a).socket == key(b).socket) {
+            let socket = key(&run[0]).socket;
+            let mut tally = Tally::default();
+            match outlets.outlet(socket) {
+                Some(outlet) => {
+                    for run in run.chunk_by(|a, b| key(a).dont_fragment == key(b).dont_fragment) {
+                        if outlet.set_dont_fragment(key(&run[0]).dont_fragment).is_err() {
+                            tally.failed += run.len() as u64;
+                            continue;
+                        }
+                        let messages = run.iter().map(|index| {
+                            entries[usize::from(*index)].outgoing(received, &self.own)
+                        });
+                        send_run(&mut self.arrays, outlet.descriptor(), messages, &mut tally);
+                    }
+                }
+                None => tally.failed += run.len() as u64,
+            }
+            outlets.tally(socket, &tally);
+        }
+    }
+}
+
+impl Entry {
+    fn outgoing<'a>(&'a self, received: &'a RecvBatch, own: &'a [u8]) -> Outgoing<'a> {
+        let payload = match &self.payload {
+            Payload::Slot { slot, range } => &received.datagram(*slot).bytes[range.clone()],
+            Payload::Own(range) => &own[range.clone()],
+        };
+        Outgoing {
+            to: self.envelope.to,
+            from: self.envelope.from,
+            parts: [
+                self.header.as_deref().unwrap_or_default(),
+                payload,
+                &ZEROS[..usize::from(self.padding)],
+            ],
+        }
+    }
+}
+
+/// Sends what goes by one socket with the same DF.
+fn send_run<'a>(
+    arrays: &mut SendArrays,
+    socket: BorrowedFd<'_>,
+    messages: impl ExactSizeIterator<Item = Outgoing<'a>>,
+    tally: &mut Tally,
+) {
+    let total = messages.len();
+    let (mut packets, mut bytes) = (0, 0);
+    let mut tried_again = None;
+    let sent = |length: usize| {
+        packets += 1;
+        bytes += length as u64;
+    };
+    arrays.send(socket, messages, sent, |index, error| {
+        match error.raw_os_error() {
+            Some(libc::EAGAIN) => {
+                tally.full += (total - index) as u64;
+                return Fate::Stop;
+            }
+            // What an earlier datagram caused is reported on the next one that is sent: once.
+            Some(libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH)
+                if tried_again != Some(index) =>
+            {
+                tried_again = Some(index);
+                return Fate::Again;
+            }
+            Some(libc::ENOBUFS | libc::ENOMEM) => tally.full += 1,
+            Some(libc::EMSGSIZE) => tally.too_long += 1,
+            Some(
+                libc::EACCES
+                | libc::EPERM
+                | libc::ECONNREFUSED
+                | libc::EHOSTUNREACH
+                | libc::ENETUNREACH
+                | libc::EADDRNOTAVAIL
+                | libc::EINVAL,
+            ) => tally.unreachable += 1,
+            _ => tally.failed += 1,
+        }
+        Fate::Skip
+    });
+    tally.packets += packets;
+    tally.bytes += bytes;
+}
+
+impl Default for SendBatch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for SendBatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SendBatch({} of {} entries)", self.entries.len(), Self::ENTRIES)
+    }
+}
+
+/// What padding is made of.
+const ZEROS: [u8; 3] = [0; 3];

@@ -1,0 +1,211 @@
+//! Batches with real sockets on loopback.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
+
+use super::*;
+
+use crate::net::relay::{Options, RelaySocket};
+use crate::net::sys::{Fragmentation, fragmentation, wait_readable};
+use crate::net::udp::{Listener, bind_udp};
+use crate::turn::RelayedAddr;
+use crate::wire::Header;
+
+const KEY: SocketKey = SocketKey(7);
+
+/// One socket that answers to [`KEY`], and what became of its datagrams.
+struct One<'a>(&'a mut dyn Outlet, Tally);
+
+impl Outlets for One<'_> {
+    fn outlet(&mut self, key: SocketKey) -> Option<&mut dyn Outlet> {
+        if key == KEY { Some(self.0) } else { None }
+    }
+
+    fn tally(&mut self, _key: SocketKey, tally: &Tally) {
+        self.1 = *tally;
+    }
+}
+
+fn flush(send: &mut SendBatch, received: &RecvBatch, outlet: &mut dyn Outlet) -> Tally {
+    let mut one = One(outlet, Tally::default());
+    send.flush(received, &mut one);
+    one.1
+}
+
+fn listener(address: &str) -> Listener {
+    bind_udp(address.parse().unwrap(), 1).unwrap().remove(0)
+}
+
+fn client(address: &str) -> UdpSocket {
+    let socket = UdpSocket::bind(address).unwrap();
+    socket.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+    socket
+}
+
+fn envelope(to: SocketAddr) -> Envelope {
+    Envelope { socket: KEY, to, from: None, dont_fragment: false }
+}
+
+fn receive(listener: &Listener, batch: &mut RecvBatch) -> Received {
+    wait_readable(listener.descriptor());
+    listener.receive(batch, KEY)
+}
+
+#[test]
+fn datagrams_of_every_size_pass_unchanged() {
+    let (mut received, mut send) = (RecvBatch::new(), SendBatch::new());
+    let mut echoed = vec![0; 65_536];
+    let pattern: Vec<u8> = (0..65_507_u32).map(|i| (i % 251) as u8).collect();
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let (mut listener, client) = (listener(address), client(address));
+        client.connect(listener.local_addr()).unwrap();
+        for size in (0..=65_507).step_by(61).chain([1, 1472, 1473, 65_506, 65_507]) {
+            assert_eq!(client.send(&pattern[..size]).unwrap(), size);
+            received.clear();
+            let report = receive(&listener, &mut received);
+            assert_eq!((report.datagrams, report.emptied), (1, true));
+            let datagram = received.datagram(0);
+            assert_eq!(datagram.bytes, &pattern[..size]);
+            assert_eq!(datagram.source, client.local_addr().unwrap());
+            send.push_slot(envelope(datagram.source), None, 0, 0..size, 0);
+            let tally = flush(&mut send, &received, &mut listener);
+            assert_eq!((tally.packets, tally.bytes), (1, size as u64));
+            assert_eq!(client.recv(&mut echoed).unwrap(), size);
+            assert_eq!(echoed[..size], pattern[..size]);
+        }
+    }
+}
+
+#[test]
+fn header_payload_and_padding_leave_as_one_datagram() {
+    let (mut received, mut send) = (RecvBatch::new(), SendBatch::new());
+    let (mut listener, client) = (listener("127.0.0.1:0"), client("127.0.0.1:0"));
+    client.send_to(b"0123456", listener.local_addr()).unwrap();
+    receive(&listener, &mut received);
+    let to = envelope(client.local_addr().unwrap());
+    let header = Header::from_slice(&[0x40, 0, 0, 5]);
+    send.push_slot(to, header, 0, 1..6, 3);
+    send.push_bytes(to, header, b"own");
+    send.space()[..5].copy_from_slice(b"space");
+    send.push_space(to, 5);
+    assert_eq!(flush(&mut send, &received, &mut listener).packets, 3);
+    assert!(send.is_empty());
+    let mut buffer = [0; 64];
+    for expected in [&b"\x40\0\0\x0512345\0\0\0"[..], b"\x40\0\0\x05own", b"space"] {
+        let length = client.recv(&mut buffer).unwrap();
+        assert_eq!(&buffer[..length], expected);
+    }
+}
+
+#[test]
+fn a_reply_leaves_from_the_address_that_was_asked() {
+    for (wildcard, asked) in
+        [("0.0.0.0:0", "127.0.0.2"), ("0.0.0.0:0", "127.0.0.3"), ("[::]:0", "::1")]
+    {
+        let (mut received, mut send) = (RecvBatch::new(), SendBatch::new());
+        let mut listener = listener(wildcard);
+        let asked = SocketAddr::new(asked.parse().unwrap(), listener.local_addr().port());
+        let client = client(if asked.is_ipv6() { "[::1]:0" } else { "127.0.0.1:0" });
+        // A connected socket hears nobody but whom it asked.
+        client.connect(asked).unwrap();
+        client.send(b"who?").unwrap();
+        receive(&listener, &mut received);
+        let datagram = received.datagram(0);
+        let server = listener.server_addr(datagram.destination);
+        assert_eq!(server, asked);
+        let from = listener.source_for(server);
+        assert_eq!(from, Some(asked.ip()));
+        send.push_slot(Envelope { from, ..envelope(datagram.source) }, None, 0, 0..4, 0);
+        assert_eq!(flush(&mut send, &received, &mut listener).packets, 1);
+        assert_eq!(client.recv(&mut [0; 8]).unwrap(), 4);
+    }
+}
+
+#[test]
+fn an_error_of_one_packet_does_not_stop_the_others() {
+    let (received, mut send) = (RecvBatch::new(), SendBatch::new());
+    let (mut listener, client) = (listener("127.0.0.1:0"), client("127.0.0.1:0"));
+    let good = client.local_addr().unwrap();
+    let long = vec![0; 65_508];
+    let bad: [(SocketAddr, &[u8]); 6] = [
+        ("127.0.0.1:0".parse().unwrap(), b"port 0"),
+        ("255.255.255.255:9".parse().unwrap(), b"broadcast"),
+        (good, &long),
+        ("[::1]:9".parse().unwrap(), b"another family"),
+        ("240.0.0.1:9".parse().unwrap(), b"no such network"),
+        ("192.0.2.1:9".parse().unwrap(), b"from loopback to the world"),
+    ];
+    for (number, (to, bytes)) in bad.into_iter().enumerate() {
+        send.push_bytes(envelope(to), None, bytes);
+        send.push_bytes(envelope(good), None, &[number as u8]);
+    }
+    let tally = flush(&mut send, &received, &mut listener);
+    assert_eq!(tally.too_long, 1);
+    assert!(tally.packets >= 6 && tally.unreachable >= 2, "{tally:?}");
+    let all = tally.packets + tally.too_long + tally.unreachable + tally.failed;
+    assert_eq!((all, tally.full), (12, 0));
+    let mut buffer = [0; 64];
+    for number in 0..bad.len() {
+        assert_eq!(client.recv(&mut buffer).unwrap(), 1);
+        assert_eq!(usize::from(buffer[0]), number);
+    }
+}
+
+#[test]
+fn packets_for_a_closed_socket_are_dropped() {
+    let (received, mut send) = (RecvBatch::new(), SendBatch::new());
+    let mut listener = listener("127.0.0.1:0");
+    let to = listener.local_addr();
+    send.push_bytes(Envelope { socket: SocketKey(8), ..envelope(to) }, None, b"late");
+    let tally = flush(&mut send, &received, &mut listener);
+    assert_eq!(tally, Tally { failed: 1, ..Tally::default() });
+}
+
+#[test]
+fn one_batch_takes_from_several_sockets_until_it_is_full() {
+    let mut received = RecvBatch::new();
+    let (first, second) = (listener("127.0.0.1:0"), listener("127.0.0.1:0"));
+    let client = client("127.0.0.1:0");
+    for number in 0..40 {
+        client.send_to(&[number], first.local_addr()).unwrap();
+    }
+    client.send_to(b"other", second.local_addr()).unwrap();
+    wait_readable(first.descriptor());
+    let report = second.receive(&mut received, SocketKey(2));
+    assert_eq!((report.datagrams, report.emptied), (1, true));
+    let report = first.receive(&mut received, SocketKey(1));
+    assert_eq!((report.datagrams, report.emptied), (31, false));
+    assert!(received.is_full());
+    assert_eq!(first.receive(&mut received, SocketKey(1)), Received::default());
+    assert_eq!(received.datagram(0).socket, SocketKey(2));
+    for slot in 1..received.len() {
+        assert_eq!(received.datagram(slot).bytes, [slot as u8 - 1]);
+    }
+    received.clear();
+    let report = first.receive(&mut received, SocketKey(1));
+    assert_eq!((report.datagrams, report.bytes, report.emptied), (9, 9, true));
+    let report = first.receive(&mut received, SocketKey(1));
+    assert_eq!((report.datagrams, report.emptied, report.errors), (0, true, 0));
+}
+
+#[test]
+fn df_is_set_for_the_datagrams_that_ask_for_it_and_for_no_others() {
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let (received, mut send) = (RecvBatch::new(), SendBatch::new());
+        let local = RelayedAddr(address.parse().unwrap());
+        let mut relay = RelaySocket::open(local, Options::default()).unwrap();
+        let ipv6 = local.0.is_ipv6();
+        let now = |relay: &RelaySocket| fragmentation(relay.descriptor().as_fd(), ipv6).unwrap();
+        assert_eq!(now(&relay), Fragmentation::Allowed);
+        let client = client(address);
+        let to = envelope(client.local_addr().unwrap());
+        for (dont_fragment, expected) in
+            [(true, Fragmentation::Forbidden), (false, Fragmentation::Allowed)]
+        {
+            send.push_bytes(Envelope { dont_fragment: !dont_fragment, ..to }, None, b"a");
+            send.push_bytes(Envelope { dont_fragment, ..to }, None, b"b");
+            assert_eq!(flush(&mut send, &received, &mut relay).packets, 2);
+            assert_eq!(now(&relay), expected);
+        }
+    }
+}
