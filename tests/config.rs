@@ -289,6 +289,28 @@ fn a_file_that_cannot_be_read_is_told_with_a_cure() {
     assert!(error.to_string().contains("not UTF-8"), "{error}");
 }
 
+proptest::proptest! {
+    #[test]
+    fn whatever_stands_in_the_file_is_read_or_told_with_a_line_of_it(
+        at in 0..SHIPPED.len(),
+        cut in 0..40_usize,
+        put in r#"[a-z0-9"'\[\]{}=,.:/# \n-]{0,12}"#,
+    ) {
+        let kept = |end: usize| SHIPPED.is_char_boundary(end).then_some(end);
+        let (from, to) = (kept(at).unwrap_or(0), (at + cut..SHIPPED.len()).find_map(kept));
+        let text = format!("{}{put}{}", &SHIPPED[..from], &SHIPPED[to.unwrap_or(SHIPPED.len())..]);
+        if let Err(error) = parse(&text) {
+            let lines = text.lines().count() + 1;
+            for problem in &error.problems {
+                proptest::prop_assert!(problem.line.is_none_or(|line| line <= lines), "{error}");
+                proptest::prop_assert!(!problem.cause.is_empty() && !problem.cure.is_empty());
+            }
+        }
+    }
+}
+
+const SHIPPED: &str = include_str!("../turnserver.toml");
+
 fn parse(text: &str) -> Result<Config, ConfigError> {
     Config::parse("t.toml", text, &mut rand::rng())
 }
