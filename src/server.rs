@@ -1,12 +1,301 @@
-//! From a configuration to a running server.
+//! The composition: bind, start the workers and the control plane, wait, drain.
 
 use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::num::NonZero;
+use std::thread::available_parallelism;
+use std::time::Duration;
 
-use crate::control::config::Config;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use rand::TryRng as _;
+use rand::rngs::SysRng;
+use tokio::runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinError;
+use tokio::time::{interval, sleep};
+use tracing::{info, warn};
+
+use crate::control::config::{Config, ConfigError};
+use crate::control::http::{self, HttpSettings};
+use crate::control::{interfaces, quickstart};
+use crate::net::{self, relay, tcp, udp};
+use crate::turn::Lifetime;
+use crate::worker::{self, ConnectionLimits, Failure, QuotaLimits, WorkerHandle, WorkerSetup};
+
+/// How often the main thread looks whether all workers are well.
+const WATCH_EVERY: Duration = Duration::from_millis(200);
 
 /// Runs the server until it is told to stop.
-pub fn run(_config: Config) -> Result<(), ServeError> {
-    Err(ServeError { cause: "this build cannot serve yet".to_owned() })
+///
+/// # Errors
+///
+/// Whatever kept it from starting, with file, line and cure where a configuration is the cause;
+/// and a worker that ended before it was told to.
+pub fn run(config: Config) -> Result<(), ServeError> {
+    raise_descriptor_limit();
+    let found = interfaces::found()
+        .map_err(|error| ServeError::io("the host's own addresses cannot be listed", &error))?;
+    for doubt in config.doubts(&found) {
+        warn!("{doubt}");
+    }
+    let workers = match config.workers {
+        0 => available_parallelism().map_or(1, NonZero::get),
+        workers => usize::from(workers),
+    };
+    let bound = Bound::bind(&config, workers)?;
+    let up = bound.up();
+    let http = bound.http;
+    let handles = start_workers(&config, &found, bound.udp, bound.tcp, &up)?;
+    announce(&config, &found, &up, workers);
+    let result = serve(&config, &up, http, &handles);
+    finish(handles, result)
+}
+
+/// The listeners: for each address one socket for each worker.
+struct Bound {
+    udp: Vec<Vec<udp::Listener>>,
+    tcp: Vec<Vec<tcp::Listener>>,
+    http: Vec<TcpListener>,
+}
+
+/// The addresses that are really listened on, with the ports that the system chose.
+#[derive(Clone, Debug, Default)]
+pub struct Up {
+    /// STUN and TURN over UDP.
+    pub udp: Vec<SocketAddr>,
+    /// STUN and TURN over TCP.
+    pub tcp: Vec<SocketAddr>,
+    /// The page, signalling and credentials.
+    pub http: Vec<SocketAddr>,
+}
+
+impl Bound {
+    fn bind(config: &Config, workers: usize) -> Result<Self, ServeError> {
+        let listen = &config.listen;
+        Ok(Self {
+            udp: bind_all(config, "udp", &listen.udp, |a| net::bind_udp(a, workers))?,
+            tcp: bind_all(config, "tcp", &listen.tcp, |a| net::bind_tcp(a, workers))?,
+            http: bind_all(config, "http", &listen.http, TcpListener::bind)?,
+        })
+    }
+
+    fn up(&self) -> Up {
+        Up {
+            udp: self.udp.iter().flat_map(|l| l.first()).map(udp::Listener::local_addr).collect(),
+            tcp: self.tcp.iter().flat_map(|l| l.first()).map(tcp::Listener::local_addr).collect(),
+            http: self.http.iter().filter_map(|listener| listener.local_addr().ok()).collect(),
+        }
+    }
+}
+
+/// Binds every address of a list. One that cannot be bound stops the start, unless it is a default
+/// for a family that this host does not have.
+fn bind_all<T>(
+    config: &Config,
+    key: &'static str,
+    addresses: &[SocketAddr],
+    bind: impl Fn(SocketAddr) -> io::Result<T>,
+) -> Result<Vec<T>, ServeError> {
+    let mut bound = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        match bind(*address) {
+            Ok(listener) => bound.push(listener),
+            Err(error) if !config.names_listener(key, *address) && lacks_family(&error) => {
+                warn!("not listening on {address} ({key}): this host has no such addresses");
+            }
+            Err(error) => return Err(config.bind_problem(key, *address, &error).into()),
+        }
+    }
+    Ok(bound)
+}
+
+fn lacks_family(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        || error.raw_os_error() == Some(libc::EAFNOSUPPORT)
+}
+
+/// Starts the workers, each with its own core and its own sockets.
+fn start_workers(
+    config: &Config,
+    found: &[IpAddr],
+    mut udp: Vec<Vec<udp::Listener>>,
+    mut tcp: Vec<Vec<tcp::Listener>>,
+    up: &Up,
+) -> Result<Vec<WorkerHandle>, ServeError> {
+    let cannot = |error: &io::Error| ServeError::io("the workers cannot be started", error);
+    let workers = udp.first().map(Vec::len).or_else(|| tcp.first().map(Vec::len)).unwrap_or(0);
+    let limits = &config.limits;
+    let quota =
+        QuotaLimits { per_user: limits.allocations_per_user, total: limits.allocations_total };
+    let connections = ConnectionLimits {
+        total: limits.tcp_connections.div_ceil(workers.max(1)),
+        per_source: limits.tcp_connections_per_source,
+        idle: Lifetime::from_secs(limits.tcp_idle_secs),
+    };
+    let mut handles = Vec::with_capacity(workers);
+    for seat in worker::seats(workers, quota).map_err(|e| cannot(&e))? {
+        let share = handles.len() as u16;
+        let mut core = config.turn(found, share, workers as u16);
+        // Ports that the system chose are known only now.
+        core.acl
+            .listening_ports
+            .extend([&up.udp, &up.tcp, &up.http].into_iter().flatten().map(SocketAddr::port));
+        let mut seed = [0; 32];
+        SysRng.try_fill_bytes(&mut seed).map_err(|error| {
+            ServeError::io("the system gives no randomness", &io::Error::other(error))
+        })?;
+        let setup = WorkerSetup {
+            core,
+            seed,
+            udp: udp.iter_mut().filter_map(Vec::pop).collect(),
+            tcp: tcp.iter_mut().filter_map(Vec::pop).collect(),
+            relay: relay::Options::default(),
+            connections,
+        };
+        handles.push(worker::spawn(seat, setup).map_err(|e| cannot(&e))?);
+    }
+    Ok(handles)
+}
+
+/// Says what is up: to the log, and where credentials were made up, once, to whoever looks.
+fn announce(config: &Config, found: &[IpAddr], up: &Up, workers: usize) {
+    info!("hairpin {} with {workers} workers", env!("CARGO_PKG_VERSION"));
+    for line in config.summary(found) {
+        info!("{line}");
+    }
+    if config.made_up {
+        quickstart::print(config, found, &up.udp, &up.tcp, &up.http);
+    }
+}
+
+/// The control plane: serves HTTP, watches the workers and waits for a signal.
+fn serve(
+    config: &Config,
+    up: &Up,
+    http: Vec<TcpListener>,
+    workers: &[WorkerHandle],
+) -> Result<(), ServeError> {
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .map_err(|error| ServeError::io("the control plane cannot be started", &error))?;
+    let settings = HttpSettings::from_config(config, &up.udp, &up.tcp);
+    runtime.block_on(async {
+        let (end, ended) = tokio::sync::oneshot::channel::<()>();
+        let mut page = tokio::spawn(http::serve(http, settings, async {
+            // The sender going away says the same.
+            let _ = ended.await;
+        }));
+        let drain = Duration::from_secs(config.drain_secs.into());
+        tokio::select! {
+            result = watch(workers) => result?,
+            ended = &mut page => {
+                http_result(ended)?;
+                return Err(ServeError { cause: "the HTTP side ended by itself".to_owned() });
+            }
+        }
+        drop(end);
+        let drained = wind_down(workers, drain).await;
+        http_result(page.await).and(drained)
+    })
+}
+
+fn http_result(ended: Result<io::Result<()>, JoinError>) -> Result<(), ServeError> {
+    match ended {
+        Ok(result) => result.map_err(|error| ServeError::io("HTTP", &error)),
+        Err(error) => Err(ServeError { cause: format!("HTTP: {error}") }),
+    }
+}
+
+/// Waits until the server is told to stop.
+async fn watch(workers: &[WorkerHandle]) -> Result<(), ServeError> {
+    let mut terminate = listen_for(SignalKind::terminate())?;
+    let mut interrupt = listen_for(SignalKind::interrupt())?;
+    let mut hangup = listen_for(SignalKind::hangup())?;
+    let mut look = interval(WATCH_EVERY);
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hangup.recv() => {
+                warn!("SIGHUP: this version reads its configuration only at start; nothing changed");
+            }
+            _ = look.tick() => {
+                if let Some(worker) = workers.iter().find(|worker| worker.is_finished()) {
+                    let cause = format!("worker {} has ended; stopping", worker.index());
+                    return Err(ServeError { cause });
+                }
+            }
+        }
+    }
+}
+
+/// Lets the calls that are there go on for a while, but no new ones begin. Another signal ends
+/// that at once.
+async fn wind_down(workers: &[WorkerHandle], drain: Duration) -> Result<(), ServeError> {
+    info!("draining for at most {} s", drain.as_secs());
+    for worker in workers {
+        // One that has ended already needs no telling.
+        let _ = worker.drain();
+    }
+    let mut terminate = listen_for(SignalKind::terminate())?;
+    let mut interrupt = listen_for(SignalKind::interrupt())?;
+    tokio::select! {
+        () = all_finished(workers) => {}
+        () = sleep(drain) => info!("stopping with allocations left"),
+        _ = terminate.recv() => info!("stopping at once"),
+        _ = interrupt.recv() => info!("stopping at once"),
+    }
+    Ok(())
+}
+
+fn listen_for(kind: SignalKind) -> Result<Signal, ServeError> {
+    signal(kind).map_err(|error| ServeError::io("signals cannot be waited for", &error))
+}
+
+async fn all_finished(workers: &[WorkerHandle]) {
+    let mut look = interval(Duration::from_millis(20));
+    while !workers.iter().all(WorkerHandle::is_finished) {
+        look.tick().await;
+    }
+}
+
+/// Stops what still runs and says what it had done.
+fn finish(workers: Vec<WorkerHandle>, result: Result<(), ServeError>) -> Result<(), ServeError> {
+    for worker in &workers {
+        // One that has ended already needs no telling.
+        let _ = worker.stop();
+    }
+    let mut outcome = result;
+    for worker in workers {
+        let index = worker.index();
+        match worker.join() {
+            Ok(done) => info!(
+                worker = index,
+                allocations = done.core.allocations_created,
+                to_peers = done.core.packets_to_peer,
+                to_clients = done.core.packets_to_client,
+                "ended"
+            ),
+            Err(failure @ (Failure::Io(_) | Failure::Panic(_))) => {
+                let cause = format!("worker {index} failed: {failure}");
+                outcome = Err(ServeError { cause });
+            }
+        }
+    }
+    outcome
+}
+
+/// Each allocation is a descriptor: as many as the system lets us have.
+fn raise_descriptor_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        warn!("the limit of open files stays as it is: {error}");
+    }
 }
 
 /// Why a server did not start, or stopped.
@@ -14,6 +303,18 @@ pub fn run(_config: Config) -> Result<(), ServeError> {
 pub struct ServeError {
     /// In words.
     pub cause: String,
+}
+
+impl ServeError {
+    fn io(what: &str, error: &io::Error) -> Self {
+        Self { cause: format!("{what}: {error}") }
+    }
+}
+
+impl From<ConfigError> for ServeError {
+    fn from(error: ConfigError) -> Self {
+        Self { cause: error.to_string() }
+    }
 }
 
 impl fmt::Display for ServeError {

@@ -6,11 +6,11 @@ use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Parser, Subcommand};
 use serde_json::json;
 
+use crate::control::clock::unix_secs;
 use crate::control::config::{Config, ConfigError, DEFAULT_FILE};
 use crate::control::{credentials, interfaces, log};
 use crate::turn::acl::Ports;
@@ -133,7 +133,7 @@ impl Cli {
             ));
         };
         let ttl = asked.ttl.unwrap_or(config.signalling.ttl_secs);
-        let expires = unix_now() + u64::from(ttl);
+        let expires = unix_secs() + u64::from(ttl);
         let (username, password) =
             credentials::time_limited(secret.as_bytes(), &asked.user, expires);
         if !asked.json {
@@ -208,11 +208,6 @@ fn user_name(text: &str) -> Result<String, String> {
 
 fn levels(text: &str) -> Result<String, String> {
     log::check(text).map(|()| text.to_owned())
-}
-
-#[expect(clippy::disallowed_methods, reason = "a command reads the clock once and ends")]
-fn unix_now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! secret. What comes out is plain values; TOML does not leak to the floors below.
 
 mod address;
+mod bind;
 mod check;
 mod error;
 mod file;
@@ -27,6 +28,7 @@ pub use self::file::{Limits, Log, Signalling, Tls};
 use self::check::Check;
 use self::file::File;
 use self::source::Source;
+use crate::signalling;
 use crate::turn;
 use crate::turn::acl::Acl;
 use crate::turn::config::Credentials;
@@ -62,6 +64,8 @@ pub struct Config {
     pub proxies: Vec<IpNet>,
     /// What is logged.
     pub log: Log,
+    /// How long calls may go on after SIGTERM.
+    pub drain_secs: u32,
 }
 
 /// Addresses to listen on. Port 0 leaves the choice to the system.
@@ -73,6 +77,8 @@ pub struct Listen {
     pub tcp: Vec<SocketAddr>,
     /// Signalling, console, credentials, metrics, health.
     pub http: Vec<SocketAddr>,
+    /// Where in the file each address stands, by the list it is in.
+    lines: Vec<(&'static str, SocketAddr, usize)>,
 }
 
 /// Where relayed addresses come from.
@@ -180,6 +186,7 @@ impl Config {
             signalling: file.signalling,
             proxies,
             log: file.log,
+            drain_secs: file.drain_secs,
         }
     }
 
@@ -238,6 +245,30 @@ impl Limits {
             nonce_lifetime: Lifetime::from_secs(self.nonce_lifetime_secs),
             permissions_per_allocation: self.permissions_per_allocation,
             channels_per_allocation: self.channels_per_allocation,
+        }
+    }
+}
+
+impl Signalling {
+    /// The bounds of the signalling relay; what has no key keeps its default.
+    pub fn limits(&self) -> signalling::Limits {
+        let defaults = signalling::Limits::default();
+        signalling::Limits {
+            frame_bytes: self.max_frame_bytes,
+            messages_per_sec: self.messages_per_sec,
+            message_burst: self.messages_burst,
+            bytes_per_sec: self.bytes_per_sec,
+            byte_burst: self.bytes_burst,
+            queue_frames: self.queue_frames,
+            queue_bytes: self.queue_bytes,
+            room_peers: self.peers_per_room,
+            rooms_per_socket: self.rooms_per_socket,
+            rooms: self.rooms,
+            sockets: self.sockets,
+            sockets_per_source: self.sockets_per_source,
+            opens_per_sec_per_source: self.accepts_per_sec_per_source,
+            open_burst_per_source: self.accepts_per_sec_per_source.saturating_mul(2),
+            ..defaults
         }
     }
 }

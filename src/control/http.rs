@@ -37,6 +37,7 @@ use tracing::{debug, warn};
 
 use super::access::{self, Access, Caller};
 use super::clock::unix_secs;
+use super::config::Config;
 use super::ice::{Grant, IceServer, IceSource, is_user_name};
 use super::signal_socket::{self, Desk};
 use crate::signalling::{IceOffer, Limits, Refused, Rooms, Source, Stats};
@@ -65,6 +66,22 @@ pub struct HttpSettings {
     /// Routes of others (metrics, administration), which look after their own access and have no
     /// fallback.
     pub extra: Router,
+}
+
+impl HttpSettings {
+    /// As the operator wants it, for TURN listeners that are up at these addresses.
+    #[must_use]
+    pub fn from_config(config: &Config, udp: &[SocketAddr], tcp: &[SocketAddr]) -> Self {
+        let signalling = &config.signalling;
+        Self {
+            access: Access::from_demo(signalling.demo),
+            origins: signalling.origins.clone(),
+            trusted_proxies: config.proxies.clone(),
+            limits: signalling.limits(),
+            ice: IceSource::from_config(config, udp, tcp),
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for HttpSettings {
@@ -356,12 +373,9 @@ async fn signal(
     if let Err(why) = access::caller(&headers, &site.origins) {
         return refusal(StatusCode::FORBIDDEN, "origin", why);
     }
-    let upgrade = match upgrade {
-        Ok(upgrade) => upgrade,
-        Err(_) => {
-            let why = "this is the address of a WebSocket";
-            return refusal(StatusCode::BAD_REQUEST, "not-a-websocket", why);
-        }
+    let Ok(upgrade) = upgrade else {
+        let why = "this is the address of a WebSocket";
+        return refusal(StatusCode::BAD_REQUEST, "not-a-websocket", why);
     };
     let offer = site.offer(visitor, &headers);
     match site.desk.open(site.source(visitor, &headers), offer).await {

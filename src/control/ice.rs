@@ -5,16 +5,15 @@
 //! elsewhere, by whoever knows the same secret.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit, Mac};
 use serde::Serialize;
-use sha1::Sha1;
 
 use super::access::host_part;
 use super::clock::rfc3339;
+use super::config::Config;
+use super::credentials::time_limited;
 
 /// For how long credentials may be asked for, in seconds.
 pub const TTL_SECS: RangeInclusive<u32> = 60..=86_400;
@@ -85,6 +84,21 @@ pub struct IceServer {
 pub struct NoSecret;
 
 impl IceSource {
+    /// For the listeners that are up at these addresses.
+    #[must_use]
+    pub fn from_config(config: &Config, udp: &[SocketAddr], tcp: &[SocketAddr]) -> Self {
+        let port = |addresses: &[SocketAddr]| addresses.first().map(SocketAddr::port);
+        Self {
+            secret: config.credentials.secrets.first().map(|secret| secret.as_bytes().to_vec()),
+            stun_udp_port: port(udp),
+            turn_udp_port: port(udp),
+            turn_tcp_port: port(tcp),
+            turns_tcp_port: None,
+            public_host: config.signalling.public_host.clone(),
+            default_ttl_secs: config.signalling.ttl_secs,
+        }
+    }
+
     /// The lifetime that a request for `asked` seconds gets; `None` if it asks for too much or
     /// too little.
     #[must_use]
@@ -131,8 +145,7 @@ impl IceSource {
         .collect();
         if !urls.is_empty() {
             let secret = self.secret.as_deref().ok_or(NoSecret)?;
-            let username = format!("{expires}:{user}");
-            let credential = credential(secret, &username);
+            let (username, credential) = time_limited(secret, user, expires);
             ice_servers.push(IceServer {
                 urls,
                 username: Some(username),
@@ -159,15 +172,6 @@ impl IceSource {
 pub fn is_user_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'@' | b'-'))
-}
-
-/// The password that belongs to a time-limited `username`.
-#[must_use]
-pub fn credential(secret: &[u8], username: &str) -> String {
-    let mut mac =
-        Hmac::<Sha1>::new_from_slice(secret).expect("HMAC takes a key of any length (RFC 2104)");
-    mac.update(username.as_bytes());
-    STANDARD.encode(mac.finalize().into_bytes())
 }
 
 fn bracketed(host: &str) -> String {

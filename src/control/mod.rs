@@ -10,4 +10,5 @@ pub mod http;
 pub mod ice;
 pub mod interfaces;
 pub mod log;
+pub mod quickstart;
 mod signal_socket;

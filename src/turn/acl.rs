@@ -174,7 +174,9 @@ fn embedded(ip: Ipv6Addr) -> (Option<Ipv4Addr>, Option<Ipv4Addr>) {
     let o = ip.octets();
     let v4 = |a: usize| Some(Ipv4Addr::new(o[a], o[a + 1], o[a + 2], o[a + 3]));
     match ip.segments() {
-        // IPv4-compatible (::a.b.c.d), which :: and ::1 look like too: those are listed themselves.
+        // :: and ::1 only look like IPv4-compatible addresses; they are listed themselves.
+        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => (None, None),
+        // IPv4-compatible (::a.b.c.d).
         [0, 0, 0, 0, 0, 0, _, _] => (v4(12), None),
         // IPv4-mapped (::ffff:a.b.c.d) and IPv4-translated (::ffff:0:a.b.c.d, RFC 2765).
         [0, 0, 0, 0, 0, 0xffff, _, _] | [0, 0, 0, 0, 0xffff, 0, _, _] => (v4(12), None),

@@ -26,7 +26,7 @@ pub struct Quota {
 
 #[derive(Debug, Default)]
 struct Held {
-    by_user: HashMap<Username, usize>,
+    by_account: HashMap<Box<[u8]>, usize>,
     total: usize,
 }
 
@@ -47,25 +47,30 @@ impl Quota {
     /// [`Exhausted`] where it would be one too many; nothing is booked then.
     pub fn charge(&self, user: &Username) -> Result<(), Exhausted> {
         let mut held = self.held();
-        let of_user = held.by_user.get(user).copied().unwrap_or(0);
+        let account = account(user);
+        let of_user = held.by_account.get(account).copied().unwrap_or(0);
         if reached(held.total, self.limits.total) || reached(of_user, self.limits.per_user) {
             return Err(Exhausted);
         }
         held.total += 1;
-        held.by_user.insert(user.clone(), of_user + 1);
+        match held.by_account.get_mut(account) {
+            Some(count) => *count += 1,
+            None => drop(held.by_account.insert(account.into(), 1)),
+        }
         Ok(())
     }
 
     /// Gives one allocation of `user` back.
     pub fn release(&self, user: &Username) {
         let mut held = self.held();
-        let Some(of_user) = held.by_user.get_mut(user) else {
+        let account = account(user);
+        let Some(of_user) = held.by_account.get_mut(account) else {
             debug_assert!(false, "released more than was charged");
             return;
         };
         *of_user -= 1;
         if *of_user == 0 {
-            held.by_user.remove(user);
+            held.by_account.remove(account);
         }
         held.total -= 1;
     }
@@ -79,6 +84,20 @@ impl Quota {
         // A panic elsewhere can't leave the counts half-changed: nothing above panics between two
         // changes.
         self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// Whom a username counts for: of a time-limited one the part behind its expiry, so that a fresh
+/// credential is no fresh quota.
+fn account(user: &Username) -> &[u8] {
+    let colon = user.0.iter().position(|byte| *byte == b':');
+    match colon.map(|at| user.0.split_at(at)) {
+        Some((expiry, [_, name @ ..]))
+            if !name.is_empty() && expiry.iter().all(u8::is_ascii_digit) =>
+        {
+            name
+        }
+        _ => &user.0,
     }
 }
 
@@ -106,6 +125,19 @@ mod tests {
     }
 
     #[test]
+    fn a_fresh_time_limited_credential_is_no_fresh_quota() {
+        let quota = Quota::new(QuotaLimits { per_user: 1, total: 0 });
+        assert_eq!(quota.charge(&user("1790000000:a")), Ok(()));
+        assert_eq!(quota.charge(&user("1790000600:a")), Err(Exhausted));
+        assert_eq!(quota.charge(&user("1790000600:b")), Ok(()));
+        quota.release(&user("1790000000:a"));
+        assert_eq!(quota.charge(&user("1790000600:a")), Ok(()));
+        for bare in ["1790000000", "1790000600", "x:a", "1790000000:"] {
+            assert_eq!(quota.charge(&user(bare)), Ok(()), "{bare} stands for itself");
+        }
+    }
+
+    #[test]
     fn all_users_together_hold_no_more_than_the_total() {
         let quota = Quota::new(QuotaLimits { per_user: 0, total: 2 });
         assert_eq!(quota.charge(&user("a")), Ok(()));
@@ -120,6 +152,6 @@ mod tests {
         assert_eq!(quota.charge(&user("a")), Ok(()));
         quota.release(&user("a"));
         assert_eq!(quota.total(), 0);
-        assert!(quota.held().by_user.is_empty());
+        assert!(quota.held().by_account.is_empty());
     }
 }

@@ -86,8 +86,15 @@ impl Check<'_> {
             let cure = "write udp = [\"0.0.0.0:3478\", \"[::]:3478\"]";
             self.wrong(At("listen", "udp", None), cause, cure);
         }
+        let mut lines = Vec::new();
+        for (key, list) in [("udp", &udp), ("tcp", &tcp), ("http", &http)] {
+            for (index, address) in list {
+                let line = self.source.line(At("listen", key, Some(*index)));
+                lines.extend(line.map(|line| (key, *address, line)));
+            }
+        }
         let plain = |list: Vec<(usize, SocketAddr)>| list.into_iter().map(|(_, a)| a).collect();
-        Listen { udp: plain(udp), tcp: plain(tcp), http: plain(http) }
+        Listen { udp: plain(udp), tcp: plain(tcp), http: plain(http), lines }
     }
 
     fn sockets(&mut self, key: &'static str, list: &[String]) -> Vec<(usize, SocketAddr)> {

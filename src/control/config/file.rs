@@ -28,6 +28,7 @@ pub(super) const SECTIONS: &[(&str, Fields)] = &[
 pub(super) struct File {
     pub(super) realm: String,
     pub(super) workers: u16,
+    pub(super) drain_secs: u32,
     pub(super) listen: Listen,
     pub(super) relay: Relay,
     pub(super) tls: Tls,
@@ -43,6 +44,7 @@ impl Default for File {
         Self {
             realm: "hairpin".to_owned(),
             workers: 0,
+            drain_secs: 3,
             listen: Listen::default(),
             relay: Relay::default(),
             tls: Tls::default(),
@@ -278,8 +280,11 @@ mod tests {
     fn every_section_of_the_file_is_listed() {
         let top = fields_of::<File>();
         let listed: Vec<_> = SECTIONS.iter().map(|(name, _)| *name).skip(1).collect();
-        let sections: Vec<_> =
-            top.iter().copied().filter(|key| !["realm", "workers"].contains(key)).collect();
+        let sections: Vec<_> = top
+            .iter()
+            .copied()
+            .filter(|key| !["realm", "workers", "drain_secs"].contains(key))
+            .collect();
         assert_eq!(listed, sections);
     }
 }
