@@ -1,0 +1,77 @@
+# shellcheck shell=bash
+# Starting the server under test, for the scripts under tests/. Source it; then:
+#
+#   start_server BINARY   sets $server_port (STUN and TURN, UDP and TCP) and $server_directory
+#                         (config, log); returns when the server answers; fails, and says why in
+#                         $server_complaint, when it does not within ten seconds
+#   stop_server           ends it and says so if it had ended before
+#   free_port             a port that is free on loopback for UDP and TCP
+
+server_pid="" server_complaint=""
+
+free_port() {
+  local port
+  while :; do
+    port=$((RANDOM % 16000 + 16000))
+    # In use by nobody, whichever protocol: ss prints a line for each socket on that port.
+    [[ -n $(ss -Hltun "sport = :$port") ]] || { echo "$port"; return; }
+  done
+}
+
+start_server() {
+  local binary=$1 http_port deadline
+  server_directory=$(mktemp -d)
+  server_port=$(free_port)
+  http_port=$(free_port)
+  cat >"$server_directory/turnserver.toml" <<EOF
+realm = "example.org"
+[listen]
+udp = ["127.0.0.1:$server_port", "[::1]:$server_port"]
+tcp = ["127.0.0.1:$server_port", "[::1]:$server_port"]
+tls = []
+dtls = []
+http = ["127.0.0.1:$http_port"]
+[auth]
+secrets = ["s3cret"]
+users = [{ name = "user1", password = "test" }, { name = "user2", password = "test2" }]
+[peers]
+allow = ["127.0.0.0/8", "::1/128"]
+[signalling]
+demo = true
+EOF
+  "$binary" --config "$server_directory/turnserver.toml" >"$server_directory/log" 2>&1 </dev/null &
+  server_pid=$!
+  deadline=$((SECONDS + 10))
+  until server_answers; do
+    if ! kill -0 "$server_pid" 2>/dev/null || ((SECONDS >= deadline)); then
+      server_complaint="$binary does not answer. Its log:"$'\n'"$(cat "$server_directory/log")"
+      return 1
+    fi
+  done
+}
+
+# Over UDP and TCP, IPv4 and IPv6. Each attempt waits by itself, so the loop needs no sleep.
+server_answers() {
+  local address
+  for address in 127.0.0.1 ::1; do
+    timeout 0.5 turnutils_stunclient -p "$server_port" "$address" 2>/dev/null |
+      grep -q 'reflexive addr' || return 1
+    timeout 0.5 bash -c "</dev/tcp/$address/$server_port" 2>/dev/null || return 1
+  done
+}
+
+stop_server() {
+  local status=0
+  [[ -n $server_pid ]] || return 0
+  if kill -TERM "$server_pid" 2>/dev/null; then
+    # A server which does not end is killed, and that shows in its status.
+    timeout 10 tail --pid="$server_pid" -f /dev/null || kill -KILL "$server_pid"
+  else
+    echo "the server had ended before it was told to"
+    status=1
+  fi
+  wait "$server_pid" || status=$?
+  server_pid=""
+  rm -rf "$server_directory"
+  return "$status"
+}
