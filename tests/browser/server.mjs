@@ -1,0 +1,89 @@
+// Starts the server under test: the binary named by HAIRPIN, or what cargo built last.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { fileURLToPath } from 'node:url';
+
+const here = fileURLToPath(new URL('.', import.meta.url));
+const target = process.env.CARGO_TARGET_DIR ?? join(here, '../../target');
+export const binary = process.env.HAIRPIN ?? join(target, 'debug/hairpin');
+
+// Starts hairpin on `address`, in the server's namespace of `network` if there is one, and returns
+// when it answers. `allow` are the peers allowed on top of the defaults.
+export async function startServer({ address, stunPort, httpPort, network, allow = [] }) {
+  const directory = mkdtempSync(join(tmpdir(), 'hairpin-browser-'));
+  const config = join(directory, 'turnserver.toml'), log = join(directory, 'log');
+  const at = port => JSON.stringify(`${address}:${port}`);
+  writeFileSync(config, `
+    realm = "example.org"
+    [listen]
+    udp = [${at(stunPort)}]
+    tcp = [${at(stunPort)}]
+    tls = []
+    dtls = []
+    http = [${at(httpPort)}]
+    [auth]
+    secrets = ["s3cret"]
+    users = [{ name = "user1", password = "test" }]
+    [peers]
+    allow = ${JSON.stringify(allow)}
+    [signalling]
+    demo = true
+  `);
+  const out = openSync(log, 'w');
+  const options = { stdio: ['ignore', out, out], cwd: directory };
+  const child = network
+    ? network.start('server', binary, ['--config', config], options)
+    : spawn(binary, ['--config', config], options);
+  closeSync(out);
+  const kill = () => child.kill('SIGKILL');
+  process.once('exit', kill);
+
+  const server = {
+    url: `http://${address}:${httpPort}`,
+    log: () => readFileSync(log, 'utf8'),
+    async stop() {
+      process.off('exit', kill);
+      if (child.exitCode === null && child.signalCode === null) {
+        const ended = new Promise(resolve => child.once('exit', resolve));
+        const patience = setTimeout(kill, 5000);
+        child.kill('SIGTERM');
+        await ended;
+        clearTimeout(patience);
+      }
+      rmSync(directory, { recursive: true });
+    },
+  };
+  const arguments_ = [join(here, 'ready.mjs'), address, String(stunPort), String(httpPort)];
+  const probe = network
+    ? network.start('server', process.execPath, arguments_, { stdio: ['ignore', 'ignore', 'pipe'] })
+    : spawn(process.execPath, arguments_, { stdio: ['ignore', 'ignore', 'pipe'] });
+  const complaint = text(probe.stderr);
+  const [end] = await Promise.race([
+    once(probe, 'exit'),
+    once(child, 'exit').then(([code]) => [`the server ended: ${code}`]),
+  ]);
+  if (end !== 0) {
+    probe.kill('SIGKILL');
+    const said = server.log();
+    await server.stop();
+    throw new Error(`${binary} does not answer: ${end} ${await complaint}\nIts log:\n${said}`);
+  }
+  return server;
+}
+
+// A TCP port of 127.0.0.1 that is free at the moment.
+export function freePort() {
+  return new Promise((resolve, reject) => {
+    const socket = createServer();
+    socket.once('error', reject);
+    socket.listen(0, '127.0.0.1', () => {
+      const { port } = socket.address();
+      socket.close(() => resolve(port));
+    });
+  });
+}
