@@ -1,5 +1,6 @@
 //! The signalling relay and its HTTP side over real sockets: what clients see, every limit reached,
 //! and clients that mean harm.
+#![expect(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -49,7 +49,8 @@ async function join() {
   hint('');
   showState('joining', 'joining');
   showJoined(true);
-  history.replaceState(null, '', link());
+  flags.set('room', room);
+  history.replaceState(null, '', `#${flags}`);
 
   const joining = signal = new Signal(`${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/v1/signal`);
   if ($('media').checked) await openMedia();
@@ -57,12 +58,16 @@ async function join() {
   if (!await refreshIce()) return;
   if (signal !== joining) return;
 
+  let admitted = false;
   signal.addEventListener('welcome', ({ detail }) => {
     hairpin.self = detail.peer;
     if (ice.iceServers.length === 0) ice = { iceServers: detail.iceServers };
     signal.send({ type: 'join', room, meta: { session, name: myName() } });
   });
-  signal.addEventListener('joined', ({ detail }) => meet(detail.peers));
+  signal.addEventListener('joined', ({ detail }) => {
+    admitted = true;
+    meet(detail.peers);
+  });
   signal.addEventListener('peer+', ({ detail }) => peerCame(detail, true));
   signal.addEventListener('peer-', ({ detail }) => peerWent(detail.id, detail.reason));
   signal.addEventListener('signal', ({ detail }) => peers.get(detail.from)?.receive(detail.data));
@@ -70,7 +75,7 @@ async function join() {
     // Someone may leave while a frame to them is under way; that is no news.
     if (detail.code === 'no-such-peer') return;
     hint(`The relay says: ${detail.message}.`);
-    if (detail.room) fail(detail.message);
+    if (!admitted) fail(detail.message);
   });
   signal.addEventListener('lost', () => {
     hint('The signalling connection broke; calls go on, and it is being restored.');
@@ -139,7 +144,11 @@ function meet(present) {
   for (const one of present) {
     const peer = known.find((peer) => peer.session === one.meta?.session);
     if (peer) recognise(peer, one.id, true);
-    else peerCame({ ...one, polite: false }, false);
+    else peerCame(one, false);
+  }
+  // Of the others only those are left who still talk to us.
+  for (const peer of known) {
+    if (peer.away && peer.pc.connectionState !== 'connected') forget(peer);
   }
   showPeers();
 }
@@ -173,7 +182,11 @@ function peerCame({ id, meta, polite }, begins) {
   peer.addEventListener('track', ({ detail }) => showTrack(peer, detail));
   peer.addEventListener('candidate', ({ detail }) => showCandidate(detail));
   peer.addEventListener('candidate-error', ({ detail }) => showCandidateError(detail));
-  peer.addEventListener('chat-open', () => chatNotice(`${label(peer)} can be written to`));
+  peer.addEventListener('chat-open', () => {
+    // Once, however often the connection is rebuilt.
+    if (!peer.met) chatNotice(`${label(peer)} is connected`);
+    peer.met = true;
+  });
   peer.addEventListener('chat', ({ detail }) => chatReceived(peer, detail));
   if (begins) peer.start();
   else peer.expect();
@@ -202,7 +215,7 @@ function forget(peer) {
   peers.delete(peer.id);
   peer.tile.remove();
   peer.row.remove();
-  if (peer.chatted) chatNotice(`${label(peer)} left`);
+  if (peer.met) chatNotice(`${label(peer)} is gone`);
   showPeers();
 }
 
@@ -266,11 +279,9 @@ $('camera').addEventListener('click', () => {
 function showTrack(peer, { track, stream: theirs }) {
   const video = peer.tile.querySelector('video');
   video.srcObject = theirs ?? new MediaStream([...(video.srcObject?.getTracks() ?? []), track]);
-  if (track.kind === 'video') {
-    const shown = () => peer.tile.classList.toggle('with-video', !track.muted && track.readyState === 'live');
-    track.onmute = track.onunmute = track.onended = shown;
-    shown();
-  }
+  // What is decoded counts: a track's own `muted` stays true in Chromium after a rolled-back offer.
+  video.onresize = video.onloadeddata = video.onemptied = () => showVideo(peer);
+  track.onended = () => showVideo(peer);
   // Without a click on this page browsers refuse to start with sound.
   video.play().catch((error) => {
     if (error.name !== 'NotAllowedError') return;
@@ -278,6 +289,12 @@ function showTrack(peer, { track, stream: theirs }) {
     peer.tile.querySelector('.sound').hidden = false;
     video.play().catch(() => {});
   });
+}
+
+function showVideo({ tile }) {
+  const video = tile.querySelector('video');
+  const live = video.srcObject?.getVideoTracks().some((track) => track.readyState === 'live');
+  tile.classList.toggle('with-video', Boolean(live) && video.videoWidth > 0);
 }
 
 // ---- chat ---------------------------------------------------------------------------------------
@@ -302,7 +319,6 @@ function chatReceived(peer, data) {
   }
   if (typeof message?.name === 'string' && message.name) peer.name = message.name.slice(0, 40);
   if (typeof message?.text !== 'string') return;
-  peer.chatted = true;
   chatLine(label(peer), message.text.slice(0, 2000));
   showPeers();
 }
@@ -355,6 +371,8 @@ $('gather').addEventListener('click', async () => {
 function showCandidate({ type, protocol, address, port, relayProtocol, url }) {
   const list = $('candidates');
   const key = [type, protocol, address].join(' ');
+  // Not every browser says how it reached the relay, but the URL of the server does.
+  const over = relayProtocol ?? (type === 'relay' ? /transport=(\w+)/.exec(url)?.[1] : null);
   let item = [...list.children].find((item) => item.dataset.key === key);
   if (!item) {
     item = document.createElement('li');
@@ -363,7 +381,7 @@ function showCandidate({ type, protocol, address, port, relayProtocol, url }) {
     where.className = 'address';
     const how = document.createElement('span');
     how.className = 'muted';
-    how.textContent = relayProtocol ? `${protocol}, relay over ${relayProtocol}` : protocol;
+    how.textContent = over ? `${protocol}, relay over ${over}` : protocol;
     item.append(typeBadge(type), where, how);
     const rank = ['host', 'srflx', 'prflx', 'relay'];
     const after = [...list.children].find((other) => rank.indexOf(other.dataset.type) > rank.indexOf(type));
@@ -446,7 +464,7 @@ function showPeers() {
     peer.tile.dataset.peerId = peer.id;
     peer.tile.dataset.state = peer.pc.connectionState;
     peer.tile.querySelector('strong').textContent = label(peer);
-    peer.tile.querySelector('.initial').textContent = label(peer).slice(0, 1);
+    peer.tile.querySelector('.initial').textContent = (peer.name || peer.id).slice(0, 1);
   }
   $('alone').hidden = peers.size > 0;
   $('pairs').hidden = peers.size === 0;
@@ -487,7 +505,7 @@ function myName() {
 }
 
 $('name').addEventListener('input', () => {
-  document.querySelector('#self .initial').textContent = myName().slice(0, 1) || '?';
+  document.querySelector('#self .initial').textContent = myName().slice(0, 1) || 'Y';
 });
 
 // The room is behind the hash, which browsers keep to themselves: no log gets to see it.
