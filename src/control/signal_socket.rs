@@ -5,11 +5,13 @@
 //! into the socket's queue:
 //!
 //! ```text
-//!   socket ── read ──→ mailbox (bounded, waits) ──→ desk ──→ queue (bounded, never waits) ── write ──→ socket
+//!   socket ── read ──→ mailbox ──→ desk ──→ queue ── write ──→ socket
+//!                      bounded,             bounded,
+//!                      the reader waits     the desk never waits
 //! ```
 //!
-//! So a socket that sends too much waits at the mailbox, and one that reads too little fills its own
-//! queue and is closed as slow. The desk itself never waits for a socket.
+//! So a socket that sends too much waits at the mailbox, and one that reads too little fills its
+//! own queue and is closed as slow. The desk itself never waits for a socket.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

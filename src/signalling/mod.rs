@@ -1,9 +1,10 @@
 //! Rooms, in which peers find each other: the deterministic core of the signalling relay.
 //!
 //! ```text
-//! handle_open(now, socket, source, ice) -> Result<PeerId, Refused>    poll_action() -> Option<Action>
-//! handle_frame(now, socket, Received)                                 poll_timeout() -> Option<Millis>
-//! handle_close(now, socket, Departure)      handle_timeout(now)       handle_shutdown()
+//! handle_open(now, socket, source, ice) -> Result<PeerId, Refused>    handle_timeout(now)
+//! handle_frame(now, socket, Received)                                 handle_shutdown(now)
+//! handle_close(now, socket, Departure)         poll_action() -> Option<Action>
+//! handle_visit(now, source) -> Result          poll_timeout() -> Option<Millis>
 //! ```
 //!
 //! - After each `handle_*`, drain `poll_action`, then read `poll_timeout`.
