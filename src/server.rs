@@ -221,7 +221,7 @@ async fn watch(workers: &[WorkerHandle]) -> Result<(), ServeError> {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
             _ = hangup.recv() => {
-                warn!("SIGHUP: this version reads its configuration only at start; nothing changed");
+                warn!("SIGHUP: this version reads its configuration at start only");
             }
             _ = look.tick() => {
                 if let Some(worker) = workers.iter().find(|worker| worker.is_finished()) {

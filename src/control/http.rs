@@ -351,10 +351,14 @@ async fn grant(
     let ttl_rule = "ttl is a number of seconds from 60 to 86400";
     let Ok(Query(query)) = query else { return Err(bad(ttl_rule)) };
     let ttl = site.ice.ttl_secs(query.ttl).ok_or_else(|| bad(ttl_rule))?;
-    let user = query.user.unwrap_or_else(visitor_name);
-    if !is_user_name(&user) {
-        return Err(bad("user has 1 to 64 characters out of a-z A-Z 0-9 . _ @ -"));
-    }
+    let user = match query.user {
+        Some(name) if !is_user_name(&name) => {
+            return Err(bad("user has 1 to 64 characters out of a-z A-Z 0-9 . _ @ -"));
+        }
+        // Nobody has proven who they are: the name is for the log, the quota is the visitor's own.
+        Some(name) => format!("{name}.{}", visitor_name()),
+        None => visitor_name(),
+    };
     site.desk.visit(site.source(visitor, headers)).await.map_err(turned_away)?;
     let host = site.ice.host(access::header_text(headers, "host"), visitor.reached);
     site.ice.grant(unix_secs(), &host, &user, ttl).map(Json).map_err(|_| {

@@ -169,7 +169,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            // Many deployments give all their clients one user; where each person has a name, lower it.
+            // Many give all their clients one user; where each person has a name, lower it.
             allocations_per_user: 50_000,
             allocations_total: 100_000,
             permissions_per_allocation: 512,
