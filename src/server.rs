@@ -26,6 +26,9 @@ use crate::worker::{self, ConnectionLimits, Failure, QuotaLimits, WorkerHandle, 
 /// How often the main thread looks whether all workers are well.
 const WATCH_EVERY: Duration = Duration::from_millis(200);
 
+/// How often a draining server looks whether anything is left.
+const DRAIN_LOOK_EVERY: Duration = Duration::from_millis(50);
+
 /// Runs the server until it is told to stop.
 ///
 /// # Errors
@@ -244,7 +247,7 @@ async fn wind_down(workers: &[WorkerHandle], drain: Duration) -> Result<(), Serv
     let mut terminate = listen_for(SignalKind::terminate())?;
     let mut interrupt = listen_for(SignalKind::interrupt())?;
     tokio::select! {
-        () = all_finished(workers) => {}
+        () = all_drained(workers) => {}
         () = sleep(drain) => info!("stopping with allocations left"),
         _ = terminate.recv() => info!("stopping at once"),
         _ = interrupt.recv() => info!("stopping at once"),
@@ -256,10 +259,21 @@ fn listen_for(kind: SignalKind) -> Result<Signal, ServeError> {
     signal(kind).map_err(|error| ServeError::io("signals cannot be waited for", &error))
 }
 
-async fn all_finished(workers: &[WorkerHandle]) {
-    let mut look = interval(Duration::from_millis(20));
-    while !workers.iter().all(WorkerHandle::is_finished) {
+/// Returns when no worker holds an allocation any more.
+async fn all_drained(workers: &[WorkerHandle]) {
+    let mut look = interval(DRAIN_LOOK_EVERY);
+    loop {
         look.tick().await;
+        let mut held = 0;
+        for worker in workers {
+            // A worker that has ended holds nothing.
+            if let Ok(answer) = worker.mailbox().snapshot() {
+                held += answer.await.map_or(0, |snapshot| snapshot.relays);
+            }
+        }
+        if held == 0 {
+            return;
+        }
     }
 }
 

@@ -53,7 +53,7 @@ pub(super) struct News {
 pub enum State {
     /// Serve.
     Running = 0,
-    /// Serve the allocations that are there, and end when none is left.
+    /// Serve the allocations that are there, and make no more.
     Draining = 1,
     /// End now.
     Stopping = 2,

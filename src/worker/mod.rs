@@ -115,7 +115,8 @@ enum Packet<'a> {
 }
 
 impl Worker {
-    /// The loop. Ends when it is told to stop, or, draining, with the last allocation.
+    /// The loop. Ends when it is told to stop, and not before: a socket that leaves the group of
+    /// those that share a port would have the kernel send the clients of all others elsewhere.
     fn run(&mut self) -> io::Result<Snapshot> {
         let mut events = Events::with_capacity(EVENTS);
         while self.state < State::Stopping {
@@ -127,9 +128,6 @@ impl Worker {
             self.send();
             self.serve_timers();
             self.send();
-            if self.state == State::Draining && self.relays.len() == 0 {
-                break;
-            }
         }
         Ok(self.snapshot())
     }

@@ -168,8 +168,8 @@ impl WorkerHandle {
         self.thread.is_finished()
     }
 
-    /// Has it serve the allocations that are there and end with the last of them; no more are
-    /// made (508).
+    /// Has it serve the allocations that are there, and refuse new ones (508). It stays until it
+    /// is told to stop; its snapshot tells when nothing is left.
     ///
     /// # Errors
     ///
