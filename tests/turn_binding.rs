@@ -1,0 +1,174 @@
+//! Binding (RFC 8489 §12): the client's own address, to whoever asks.
+
+mod common;
+
+use common::{AttributeType, Class, Drop, ErrorCode, Method, Out, Packet, Response, Sim, addr};
+use hairpin::wire::Message;
+
+fn binding(sim: &mut Sim, address: &str) -> Response {
+    let client = sim.client(address);
+    let packet = sim.packet(Method::BINDING);
+    sim.ask(client, &packet).response.expect("an answer")
+}
+
+/// RFC 8489 §6.3.1.1: "the server MUST … add an XOR-MAPPED-ADDRESS attribute … with the source
+/// transport address of the request".
+#[test]
+fn a_client_is_told_where_it_comes_from() {
+    let mut sim = Sim::new();
+    for address in ["198.51.100.1:4000", "[2001:db8::77]:4000"] {
+        let response = binding(&mut sim, address);
+        assert_eq!(response.class, Class::Success);
+        assert_eq!(response.kinds(), [AttributeType::XOR_MAPPED_ADDRESS]);
+        assert_eq!(response.addresses(AttributeType::XOR_MAPPED_ADDRESS), [addr(address)]);
+    }
+    assert_eq!(sim.stats().bindings, 2);
+}
+
+/// RFC 8489 §6.3.1: transaction id and method of a response are the request's.
+#[test]
+fn the_answer_carries_the_requests_transaction_id() {
+    let mut sim = Sim::new();
+    let client = sim.client("198.51.100.1:4000");
+    let packet = sim.packet(Method::BINDING);
+    let response = sim.ask(client, &packet).response.expect("an answer");
+    assert_eq!(response.transaction, packet.transaction);
+    assert_eq!(response.method, Method::BINDING.get());
+}
+
+/// An answer of 32 bytes to a request of 20 (44 for IPv6): 1.6 times, which nobody falls short of.
+#[test]
+fn an_answer_is_at_most_1_6_times_as_long_as_the_request() {
+    let mut sim = Sim::new();
+    assert_eq!(binding(&mut sim, "198.51.100.1:4000").bytes.len(), 32);
+    assert_eq!(binding(&mut sim, "[2001:db8::77]:4000").bytes.len(), 44);
+    for extra in (0..400).step_by(7) {
+        let client = sim.client("198.51.100.1:4000");
+        let packet = sim.packet(Method::BINDING).with(AttributeType::SOFTWARE, vec![b'x'; extra]);
+        for packet in [packet.clone(), packet.fingerprint()] {
+            let bytes = packet.encode();
+            let response = sim.ask(client, &packet).response.expect("an answer");
+            assert!(response.bytes.len() * 10 <= bytes.len() * 16);
+        }
+    }
+}
+
+/// RFC 8489 §7: FINGERPRINT where the request has one.
+#[test]
+fn a_fingerprint_is_answered_with_a_fingerprint() {
+    let mut sim = Sim::new();
+    let client = sim.client("198.51.100.1:4000");
+    let packet = sim.packet(Method::BINDING).fingerprint();
+    let response = sim.ask(client, &packet).response.expect("an answer");
+    assert_eq!(response.kinds().last(), Some(&AttributeType::FINGERPRINT));
+    assert!(Message::parse(&response.bytes).is_ok());
+}
+
+/// RFC 8489 §6.3: "if the FINGERPRINT extension is being used, the agent checks that the
+/// FINGERPRINT attribute is present and contains the correct value"; else silently discarded.
+#[test]
+fn a_wrong_fingerprint_is_dropped() {
+    let mut sim = Sim::new();
+    let client = sim.client("198.51.100.1:4000");
+    let mut bytes = sim.packet(Method::BINDING).fingerprint().encode();
+    *bytes.last_mut().expect("bytes") ^= 1;
+    sim.deliver(client, &bytes).is_dropped();
+    assert_eq!(sim.drops(Drop::Fingerprint), 1);
+}
+
+/// RFC 8489 §6.3.1: "If the request contains one or more unknown comprehension-required
+/// attributes, the server replies with … 420 … and includes an UNKNOWN-ATTRIBUTES attribute".
+#[test]
+fn unknown_required_attributes_are_named_and_optional_ones_ignored() {
+    let mut sim = Sim::new();
+    let client = sim.client("198.51.100.1:4000");
+    let packet = sim
+        .packet(Method::BINDING)
+        .with(AttributeType(0x7F31), b"abc")
+        .with(AttributeType(0xFF31), b"")
+        .with(AttributeType(0x7F32), b"");
+    let response = sim.ask(client, &packet).rejected(420);
+    assert_eq!(response.get(AttributeType::UNKNOWN_ATTRIBUTES), [0x7F, 0x31, 0x7F, 0x32]);
+
+    let packet = sim.packet(Method::BINDING).with(AttributeType(0xFF31), b"abc");
+    let response = sim.ask(client, &packet).response.expect("an answer");
+    assert_eq!(response.class, Class::Success);
+    assert_eq!(sim.errors(ErrorCode::UNKNOWN_ATTRIBUTE), 1);
+}
+
+/// RFC 5389 §12.2: a request without the cookie is RFC 3489's, and gets MAPPED-ADDRESS with its
+/// transaction id of 128 bits.
+#[test]
+fn a_classic_client_is_told_in_plain() {
+    let mut sim = Sim::new();
+    let client = sim.client("198.51.100.1:4000");
+    let mut bytes = sim.packet(Method::BINDING).encode();
+    bytes[4..8].copy_from_slice(b"1234");
+    let Out::Reply(reply) = sim.deliver(client, &bytes) else { panic!("an answer") };
+    assert_eq!(reply[4..20], bytes[4..20]);
+    assert_eq!(reply[20..], [0, 1, 0, 8, 0, 1, 0x0F, 0xA0, 198, 51, 100, 1]);
+}
+
+/// RFC 8656 §5: "TURN does not use the backwards-compatibility mechanism".
+#[test]
+fn nothing_but_binding_has_a_classic_form() {
+    let mut sim = Sim::new();
+    let client = sim.client("198.51.100.1:4000");
+    let methods = [Method::ALLOCATE, Method::REFRESH, Method::CHANNEL_BIND];
+    for method in methods {
+        let mut bytes = sim.packet(method).encode();
+        bytes[4..8].copy_from_slice(b"1234");
+        sim.deliver(client, &bytes).is_dropped();
+    }
+    assert_eq!(sim.drops(Drop::Unsupported), methods.len() as u64);
+}
+
+/// RFC 8489 §12.1: a Binding indication has no response; it keeps a NAT's binding alive.
+#[test]
+fn indications_responses_and_unknown_methods_get_no_answer() {
+    let mut sim = Sim::new();
+    let client = sim.client("198.51.100.1:4000");
+    let mut unanswered = |class, method| {
+        let packet = Packet::new(class, method, [3; 12]);
+        sim.deliver(client, &packet.encode()).is_dropped();
+    };
+    unanswered(Class::Indication, Method::BINDING);
+    for method in 0..16 {
+        unanswered(Class::Success, Method::new(method));
+        unanswered(Class::Error, Method::new(method));
+        unanswered(Class::Indication, Method::new(method));
+    }
+    for method in [0x002, 0x005, 0x006, 0x007, 0x00A, 0x00B, 0x00C] {
+        unanswered(Class::Request, Method::new(method));
+    }
+    assert_eq!(sim.drops(Drop::Response), 32);
+    assert_eq!(sim.drops(Drop::NoAllocation), 1, "Send");
+    assert_eq!(sim.drops(Drop::Unsupported), 14 + 7);
+}
+
+#[test]
+fn garbage_gets_no_answer() {
+    let mut sim = Sim::new();
+    let client = sim.client("198.51.100.1:4000");
+    let whole = sim.packet(Method::BINDING).with(AttributeType::SOFTWARE, b"software").encode();
+    let cut = (0..whole.len()).map(|end| whole[..end].to_vec());
+    let others = (0..=255).map(|first| vec![first; 20]).filter(|bytes| bytes[0] != 0);
+    let trailing = [whole.clone(), b"tail".to_vec()].concat();
+    let mut count = 0;
+    for bytes in cut.chain(others).chain([trailing]) {
+        sim.deliver(client, &bytes).is_dropped();
+        count += 1;
+    }
+    assert_eq!(sim.drops(Drop::Malformed), count);
+}
+
+#[test]
+fn no_state_is_left_by_strangers() {
+    let mut sim = Sim::new();
+    for port in 1..500 {
+        binding(&mut sim, &format!("198.51.100.1:{port}"));
+        let client = sim.client(&format!("198.51.100.2:{port}"));
+        sim.challenge(client);
+    }
+    sim.nothing_left();
+}
