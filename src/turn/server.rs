@@ -14,7 +14,7 @@ use crate::turn::moment::{Moment, Now};
 use crate::turn::nonce::NonceMint;
 use crate::turn::port::Ports;
 use crate::turn::stats::{Drop, Stats};
-use crate::turn::table::{Allocation, AllocationId, Table, slot};
+use crate::turn::table::{Allocation, AllocationId, Owner, Table, slot};
 use crate::turn::timer::{Timer, Timers};
 use crate::turn::tuple::{Family, FiveTuple, Path, PeerAddr, RelayId, RelayedAddr};
 use crate::wire::{Class, Kind, Message, Method, ParseError, kind_of};
@@ -120,8 +120,11 @@ impl Server {
 
     /// Another core has opened or closed a relay socket at `address`.
     pub fn handle_relay_elsewhere(&mut self, address: RelayedAddr, open: bool) {
-        self.ports.mark(address.0, open);
-        self.table.mark_elsewhere(address, open);
+        // Announcements may come late: what this core has opened since is its own.
+        if !matches!(self.table.owner(address), Some(Owner::Here(_))) {
+            self.ports.mark(address.0, open);
+            self.table.mark_elsewhere(address, open);
+        }
     }
 
     /// Serves the deadlines that have passed, as many as one call may; while
@@ -247,7 +250,8 @@ impl Server {
         }
     }
 
-    fn end_reservation(&mut self, token: ReservationToken) {
+    /// Ends the time of a reserved port.
+    pub(super) fn end_reservation(&mut self, token: ReservationToken) {
         if let Some(address) = self.reservations.remove(&token) {
             // Somebody may have taken it; then it is theirs to give back.
             if self.table.owner(address).is_none() {

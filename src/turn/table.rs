@@ -258,9 +258,10 @@ impl Table {
                 assert_eq!(allocation.channel_by_peer.get(&channel.peer), Some(number));
                 assert!(allocation.relays.contains(&Some(channel.relay)));
             }
-            for relay in allocation.relays.iter().flatten() {
-                let relay = self.relay(*relay).expect("an allocation's relays exist");
+            for relay_id in allocation.relays.iter().flatten() {
+                let relay = self.relay(*relay_id).expect("an allocation's relays exist");
                 assert_eq!(relay.allocation, *id);
+                assert_eq!(self.owner(relay.local), Some(Owner::Here(*relay_id)));
             }
         }
         for (address, owner) in &self.owner_by_relayed_addr {
