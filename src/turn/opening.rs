@@ -159,7 +159,13 @@ impl Server {
         };
         if doomed {
             match result {
-                Ok(local) => self.adopt(id, relay, local),
+                Ok(local) => {
+                    self.adopt(id, relay, local);
+                    // The client will never hear of the token.
+                    if let Some(token) = self.hold_reserved(id, local) {
+                        self.end_reservation(token);
+                    }
+                }
                 Err(_) => self.forget_relay(relay),
             }
             return self.end_allocation(id);
@@ -193,12 +199,17 @@ impl Server {
         }
     }
 
+    /// Notes the port that the shell holds beside this one, if the allocation reserves one.
+    fn hold_reserved(&mut self, id: AllocationId, local: RelayedAddr) -> Option<ReservationToken> {
+        let token = self.table.get(id)?.reservation?;
+        let odd = SocketAddr::new(local.0.ip(), local.0.port() | 1);
+        self.reservations.insert(token, RelayedAddr(odd));
+        Some(token)
+    }
+
     fn relay_opened(&mut self, now: Now, id: AllocationId, relay: RelayId, local: RelayedAddr) {
         self.adopt(id, relay, local);
-        let Some(allocation) = self.table.get(id) else { return };
-        if let Some(token) = allocation.reservation {
-            let odd = SocketAddr::new(local.0.ip(), local.0.port() | 1);
-            self.reservations.insert(token, RelayedAddr(odd));
+        if let Some(token) = self.hold_reserved(id, local) {
             self.timers.set(now.moment + RESERVATION_LIFETIME, Timer::Reservation(token));
         }
         self.next_family(id);
