@@ -174,8 +174,8 @@ fn embedded(ip: Ipv6Addr) -> (Option<Ipv4Addr>, Option<Ipv4Addr>) {
     let o = ip.octets();
     let v4 = |a: usize| Some(Ipv4Addr::new(o[a], o[a + 1], o[a + 2], o[a + 3]));
     match ip.segments() {
-        // :: and ::1 only look like IPv4-compatible addresses; they are listed themselves.
-        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => (None, None),
+        // Loopback only looks like an IPv4-compatible address; it is listed itself.
+        [0, 0, 0, 0, 0, 0, 0, 1] => (None, None),
         // IPv4-compatible (::a.b.c.d).
         [0, 0, 0, 0, 0, 0, _, _] => (v4(12), None),
         // IPv4-mapped (::ffff:a.b.c.d) and IPv4-translated (::ffff:0:a.b.c.d, RFC 2765).
