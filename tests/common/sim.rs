@@ -308,6 +308,11 @@ impl Sim {
         self.clients[client.0].core
     }
 
+    /// The last nonce that the client was told.
+    pub(crate) fn nonce(&self, client: Client) -> &[u8] {
+        self.clients[client.0].nonce.as_deref().unwrap_or_default()
+    }
+
     /// The relayed addresses that the client was told.
     pub(crate) fn relayed(&self, client: Client) -> Vec<SocketAddr> {
         self.clients[client.0].relayed.clone()
@@ -364,8 +369,18 @@ impl Sim {
 
     // ---- the shell
 
-    /// Does what the core asks for, until it asks for nothing more.
+    /// What the first core asks for, where a test has called it by itself.
+    pub(crate) fn do_actions(&mut self) {
+        self.act(0);
+    }
+
     fn settle(&mut self, core: usize) {
+        self.act(core);
+        self.cores[core].check_invariants();
+    }
+
+    /// Does what the core asks for, until it asks for nothing more.
+    fn act(&mut self, core: usize) {
         while let Some(action) = self.cores[core].poll_action() {
             if let Some(journal) = &mut self.journal {
                 journal.push(format!("{core} {action:?}"));
@@ -393,7 +408,6 @@ impl Sim {
                 }
             }
         }
-        self.cores[core].check_invariants();
     }
 
     /// Answers what a slow shell has kept waiting.
