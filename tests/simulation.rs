@@ -90,7 +90,7 @@ impl World {
         let mut sim = Sim::cores(2, seed as u8, |config| {
             config.limits.permissions_per_allocation = PERMISSIONS_MAX;
             config.limits.channels_per_allocation = CHANNELS_MAX;
-            if seed % 3 == 0 {
+            if seed.is_multiple_of(3) {
                 (config.relay.port_min, config.relay.port_max) = (50_000, 50_011);
             }
         });
@@ -123,7 +123,7 @@ impl World {
             10..=14 => self.bind_channel(n),
             15..=20 => self.send(n),
             21..=26 => self.send_on(n),
-            27..=32 => self.from_peer(n),
+            27..=32 => self.peer_sends(n),
             33 => self.stranger(n),
             34 => self.forgery(n),
             35 => self.spoil_sockets(),
@@ -307,7 +307,7 @@ impl World {
 
     /// The packet goes to this peer or nowhere; on to its client, where the peer is one of ours.
     fn on_its_way(&mut self, n: usize, out: Out, expected: Option<SocketAddr>) {
-        let Some(peer) = expected else { return out.is_dropped() };
+        let Some(peer) = expected else { return out.dropped() };
         assert_eq!(out.clone().reaches(&peer.to_string()), b"payload");
         let Out::ToPeer { from, .. } = out else { unreachable!("reaches() has looked") };
         let State::Live(allocation) = &self.states[n] else { unreachable!("nothing else sends") };
@@ -318,7 +318,7 @@ impl World {
         }
     }
 
-    fn from_peer(&mut self, n: usize) {
+    fn peer_sends(&mut self, n: usize) {
         let peer = self.likely_peer(n);
         let State::Live(allocation) = &self.states[n] else { return };
         let Some(local) = allocation.relayed.iter().find(|r| r.is_ipv4() == peer.is_ipv4()) else {
@@ -329,10 +329,10 @@ impl World {
     }
 
     /// A peer's datagram comes out as the model says: on a channel, as an indication, or not.
-    fn arrives(&mut self, n: usize, peer: SocketAddr, out: Out) {
-        let State::Live(allocation) = &self.states[n] else { return out.is_dropped() };
+    fn arrives(&self, n: usize, peer: SocketAddr, out: Out) {
+        let State::Live(allocation) = &self.states[n] else { return out.dropped() };
         if !allocation.permissions.contains_key(&peer.ip()) || peer == addr(LISTENER) {
-            return out.is_dropped();
+            return out.dropped();
         }
         if let Out::ToClient { path, .. } = &out {
             assert_eq!(*path, self.sim.path(self.clients[n]));
@@ -570,7 +570,7 @@ fn run(seed: u64) -> u64 {
         world.step();
     }
     let relayed = world.sim.cores.iter().map(|core| core.stats().packets_to_peer).sum();
-    world.end(seed % 2 == 0);
+    world.end(seed.is_multiple_of(2));
     relayed
 }
 

@@ -140,10 +140,10 @@ fn nothing_passes(sim: &mut Sim, client: Client, ip: IpAddr) {
         sim.permit(client, &text).rejected(403);
         sim.permit_all(client, &[common::PEER, &text]).rejected(403);
         sim.bind_channel(client, 0x4000, &text).rejected(403);
-        sim.send(client, &text, b"x").is_dropped();
-        sim.send_on(client, 0x4000, b"x").is_dropped();
+        sim.send(client, &text, b"x").dropped();
+        sim.send_on(client, 0x4000, b"x").dropped();
         let local = sim.relayed(client)[usize::from(ip.is_ipv6())];
-        sim.peer_to_relay(peer, local, b"x").is_dropped();
+        sim.peer_to_relay(peer, local, b"x").dropped();
     }
 }
 

@@ -86,7 +86,7 @@ fn nothing_is_answered_before_the_socket_exists() {
     // Nor does anything else work on an allocation that is being opened.
     sim.permit(client, common::PEER).rejected(437);
     sim.refresh(client, 600).rejected(437);
-    sim.send(client, common::PEER, b"early").is_dropped();
+    sim.send(client, common::PEER, b"early").dropped();
     assert_eq!(sim.stats().allocations_created, 0);
     sim.open_pending();
     let bytes = sim.heard(client);
@@ -371,7 +371,7 @@ fn a_token_serves_on_another_core() {
     // The end of the reservation's time takes nothing away from who has it.
     sim.pass(secs(60));
     sim.permit(second, common::PEER).success();
-    sim.from_peer(common::PEER, second, b"x").arrives_from(common::PEER);
+    sim.peer_sends(common::PEER, second, b"x").arrives_from(common::PEER);
     sim.refresh(second, 0).success();
     sim.refresh(first, 0).success();
     sim.nothing_left();
@@ -712,7 +712,7 @@ fn an_expired_5_tuple_is_free_even_before_the_timer_has_come_by() {
     let a = client(&mut sim);
     let before = sim.allocate(a).success().relayed();
     sim.pass_without_timers(secs(600));
-    sim.send(a, common::PEER, b"x").is_dropped();
+    sim.send(a, common::PEER, b"x").dropped();
     let after = sim.allocate(a).success().relayed();
     assert_ne!(before, after);
     assert_eq!(sim.sockets.len(), 1);
@@ -729,9 +729,9 @@ fn a_new_allocation_inherits_nothing() {
     sim.bind_channel(a, 0x4000, common::PEER).success();
     sim.refresh(a, 0).success();
     sim.allocate(a).success();
-    sim.send(a, common::PEER, b"x").is_dropped();
-    sim.send_on(a, 0x4000, b"x").is_dropped();
-    sim.from_peer(common::PEER, a, b"x").is_dropped();
+    sim.send(a, common::PEER, b"x").dropped();
+    sim.send_on(a, 0x4000, b"x").dropped();
+    sim.peer_sends(common::PEER, a, b"x").dropped();
 }
 
 #[test]

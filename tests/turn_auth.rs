@@ -308,7 +308,7 @@ fn attributes_behind_the_integrity_are_not_obeyed() {
     let packet = sim.sign(client, packet).peer(common::addr("9.0.0.77:1"));
     sim.ask(client, &packet).success();
     assert_eq!(sim.stats().permissions, 1);
-    sim.from_peer("9.0.0.77:1", client, b"x").is_dropped();
+    sim.peer_sends("9.0.0.77:1", client, b"x").dropped();
 
     let packet = sim.packet(Method::CREATE_PERMISSION);
     let packet = sim.sign(client, packet).peer(common::addr("9.0.0.77:1"));

@@ -67,12 +67,12 @@ fn a_fingerprint_is_answered_with_a_fingerprint() {
 /// RFC 8489 §6.3: "if the FINGERPRINT extension is being used, the agent checks that the
 /// FINGERPRINT attribute is present and contains the correct value"; else silently discarded.
 #[test]
-fn a_wrong_fingerprint_is_dropped() {
+fn a_wrong_fingerprint_dropped() {
     let mut sim = Sim::new();
     let client = sim.client("198.51.100.1:4000");
     let mut bytes = sim.packet(Method::BINDING).fingerprint().encode();
     *bytes.last_mut().expect("bytes") ^= 1;
-    sim.deliver(client, &bytes).is_dropped();
+    sim.deliver(client, &bytes).dropped();
     assert_eq!(sim.drops(Drop::Fingerprint), 1);
 }
 
@@ -118,7 +118,7 @@ fn nothing_but_binding_has_a_classic_form() {
     for method in methods {
         let mut bytes = sim.packet(method).encode();
         bytes[4..8].copy_from_slice(b"1234");
-        sim.deliver(client, &bytes).is_dropped();
+        sim.deliver(client, &bytes).dropped();
     }
     assert_eq!(sim.drops(Drop::Unsupported), methods.len() as u64);
 }
@@ -130,7 +130,7 @@ fn indications_responses_and_unknown_methods_get_no_answer() {
     let client = sim.client("198.51.100.1:4000");
     let mut unanswered = |class, method| {
         let packet = Packet::new(class, method, [3; 12]);
-        sim.deliver(client, &packet.encode()).is_dropped();
+        sim.deliver(client, &packet.encode()).dropped();
     };
     unanswered(Class::Indication, Method::BINDING);
     for method in 0..16 {
@@ -156,7 +156,7 @@ fn garbage_gets_no_answer() {
     let trailing = [whole.clone(), b"tail".to_vec()].concat();
     let mut count = 0;
     for bytes in cut.chain(others).chain([trailing]) {
-        sim.deliver(client, &bytes).is_dropped();
+        sim.deliver(client, &bytes).dropped();
         count += 1;
     }
     assert_eq!(sim.drops(Drop::Malformed), count);

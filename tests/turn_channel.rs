@@ -23,7 +23,7 @@ fn bound() -> (Sim, Client) {
 fn a_channel_carries_both_directions() {
     let (mut sim, client) = bound();
     assert_eq!(sim.send_on(client, 0x4000, b"out").reaches(PEER), b"out");
-    assert_eq!(sim.from_peer(PEER, client, b"in").arrives_on(0x4000), b"in");
+    assert_eq!(sim.peer_sends(PEER, client, b"in").arrives_on(0x4000), b"in");
     assert_eq!(sim.stats().channel_binds, 1);
 }
 
@@ -81,7 +81,7 @@ fn a_binding_is_one_to_one() {
     sim.bind_channel(client, 0x4001, "9.0.0.1:7001").success();
     // Nothing has changed by what was refused.
     sim.send_on(client, 0x4000, b"x").reaches(PEER);
-    sim.from_peer(OTHER_PEER, client, b"x").is_dropped();
+    sim.peer_sends(OTHER_PEER, client, b"x").dropped();
     assert_eq!((sim.stats().channels, sim.stats().permissions), (2, 1));
 }
 
@@ -95,7 +95,7 @@ fn a_channel_lasts_exactly_600_seconds() {
     sim.send_on(client, 0x4000, b"x").reaches(PEER);
     sim.pass(1);
     assert_eq!(sim.stats().channels, 0);
-    sim.send_on(client, 0x4000, b"x").is_dropped();
+    sim.send_on(client, 0x4000, b"x").dropped();
     assert_eq!(sim.drops(Drop::NoChannel), 1);
 }
 
@@ -105,13 +105,13 @@ fn a_channel_ends_in_time_even_when_its_timer_is_late() {
     sim.refresh(client, 3600).success();
     sim.bind_channel(client, 0x4000, PEER).success();
     sim.pass_without_timers(secs(600));
-    sim.send_on(client, 0x4000, b"x").is_dropped();
+    sim.send_on(client, 0x4000, b"x").dropped();
     // Number and peer are free for others.
     sim.bind_channel(client, 0x4000, OTHER_PEER).success();
     sim.bind_channel(client, 0x4001, PEER).success();
     sim.permit(client, PEER).success();
-    sim.from_peer(PEER, client, b"x").arrives_on(0x4001);
-    sim.from_peer(OTHER_PEER, client, b"x").arrives_on(0x4000);
+    sim.peer_sends(PEER, client, b"x").arrives_on(0x4001);
+    sim.peer_sends(OTHER_PEER, client, b"x").arrives_on(0x4000);
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn a_peers_datagram_comes_as_an_indication_once_the_late_channel_is_over() {
     sim.pass_without_timers(secs(599));
     sim.permit(client, PEER).success();
     sim.pass_without_timers(secs(1));
-    sim.from_peer(PEER, client, b"x").arrives_from(PEER);
+    sim.peer_sends(PEER, client, b"x").arrives_from(PEER);
 }
 
 /// RFC 8656 §12.2: the same binding again refreshes it.
@@ -136,7 +136,7 @@ fn the_same_binding_again_begins_the_600_seconds_anew() {
     sim.pass(secs(600) - 1);
     sim.send_on(client, 0x4000, b"x").reaches(PEER);
     sim.pass(1);
-    sim.send_on(client, 0x4000, b"x").is_dropped();
+    sim.send_on(client, 0x4000, b"x").dropped();
     assert_eq!(sim.stats().channels, 0);
 }
 
@@ -145,16 +145,16 @@ fn the_same_binding_again_begins_the_600_seconds_anew() {
 fn the_permission_of_a_channel_lasts_300_seconds() {
     let (mut sim, client) = bound();
     sim.pass(secs(300) - 1);
-    sim.from_peer(PEER, client, b"x").arrives_on(0x4000);
+    sim.peer_sends(PEER, client, b"x").arrives_on(0x4000);
     sim.send(client, PEER, b"x").reaches(PEER);
     sim.pass(1);
-    sim.from_peer(PEER, client, b"x").is_dropped();
-    sim.send(client, PEER, b"x").is_dropped();
+    sim.peer_sends(PEER, client, b"x").dropped();
+    sim.send(client, PEER, b"x").dropped();
     // §12.6 lets the client's own packets pass as long as the channel is bound.
     sim.send_on(client, 0x4000, b"x").reaches(PEER);
     // With a new permission the channel carries both directions again.
     sim.permit(client, PEER).success();
-    sim.from_peer(PEER, client, b"x").arrives_on(0x4000);
+    sim.peer_sends(PEER, client, b"x").arrives_on(0x4000);
 }
 
 /// RFC 8656 §9: ChannelBind also refreshes a permission.
@@ -165,7 +165,7 @@ fn a_channel_bind_refreshes_the_permission() {
     sim.pass(secs(200));
     sim.bind_channel(client, 0x4000, PEER).success();
     sim.pass(secs(300) - 1);
-    sim.from_peer("9.0.0.1:9", client, b"x").arrives_from("9.0.0.1:9");
+    sim.peer_sends("9.0.0.1:9", client, b"x").arrives_from("9.0.0.1:9");
     assert_eq!(sim.stats().permissions, 1);
 }
 
@@ -178,10 +178,10 @@ fn traffic_does_not_refresh_a_channel() {
     for _ in 0..6 {
         sim.permit(client, PEER).success();
         sim.send_on(client, 0x4000, b"x").reaches(PEER);
-        sim.from_peer(PEER, client, b"x").arrives_on(0x4000);
+        sim.peer_sends(PEER, client, b"x").arrives_on(0x4000);
         sim.pass(secs(100));
     }
-    sim.send_on(client, 0x4000, b"x").is_dropped();
+    sim.send_on(client, 0x4000, b"x").dropped();
 }
 
 #[test]
@@ -208,9 +208,9 @@ fn channels_beyond_the_limit_are_508() {
 /// RFC 8656 §12.6: "received on a channel that is not bound … silently discarded"; so is one that
 /// is cut short or whose number is none.
 #[test]
-fn channel_data_that_says_too_much_is_dropped() {
+fn channel_data_that_says_too_much_dropped() {
     let (mut sim, client) = bound();
-    sim.send_on(client, 0x4001, b"x").is_dropped();
+    sim.send_on(client, 0x4001, b"x").dropped();
     assert_eq!(sim.drops(Drop::NoChannel), 1);
     for bytes in [
         &[0x40, 0x00][..],
@@ -220,7 +220,7 @@ fn channel_data_that_says_too_much_is_dropped() {
         &[0x50, 0x00, 0x00, 0x01, 1],
         &[0x7F, 0xFF, 0x00, 0x01, 1],
     ] {
-        sim.deliver(client, bytes).is_dropped();
+        sim.deliver(client, bytes).dropped();
     }
     assert_eq!(sim.drops(Drop::Malformed), 6);
 }
@@ -238,7 +238,7 @@ fn padding_is_no_payload() {
 fn an_empty_datagram_passes_both_ways() {
     let (mut sim, client) = bound();
     assert_eq!(sim.send_on(client, 0x4000, b"").reaches(PEER), b"");
-    assert_eq!(sim.from_peer(PEER, client, b"").arrives_on(0x4000), b"");
+    assert_eq!(sim.peer_sends(PEER, client, b"").arrives_on(0x4000), b"");
 }
 
 /// RFC 8656 §12.5: "Over TCP … MUST be padded to a multiple of four bytes".
@@ -252,7 +252,7 @@ fn channel_data_is_padded_on_a_stream() {
         let payload = vec![0xAB; length];
         assert_eq!(sim.send_on(client, 0x4000, &payload).reaches(PEER), payload);
         // arrives_on() checks the padding.
-        assert_eq!(sim.from_peer(PEER, client, &payload).arrives_on(0x4000), payload);
+        assert_eq!(sim.peer_sends(PEER, client, &payload).arrives_on(0x4000), payload);
     }
 }
 

@@ -35,7 +35,7 @@ fn session(script_seed: u64, core_seed: u8) -> (Vec<String>, Sim) {
             7 => drop(sim.send(client, &peer, b"payload")),
             8 => drop(sim.send_on(client, channel, b"payload")),
             9 if !sim.relayed(client).is_empty() => {
-                drop(sim.from_peer(&peer, client, b"payload"));
+                drop(sim.peer_sends(&peer, client, b"payload"));
             }
             10 => sim.failures.push_back(OpenError::InUse),
             _ => sim.pass(secs(rng.random_range(0..60))),
@@ -76,7 +76,7 @@ fn another_seed_gives_other_ports_and_tokens_but_the_same_nonces() {
         let response = sim.allocate_with(client, &[(AttributeType::EVEN_PORT, &[0x80])]).success();
         let token = response.get(AttributeType::RESERVATION_TOKEN).to_vec();
         sim.permit(client, common::PEER).success();
-        let common::Out::ToClient { bytes, .. } = sim.from_peer(common::PEER, client, b"x") else {
+        let common::Out::ToClient { bytes, .. } = sim.peer_sends(common::PEER, client, b"x") else {
             panic!("a Data indication")
         };
         (nonce, response.relayed().port(), token, bytes[8..20].to_vec())

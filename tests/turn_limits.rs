@@ -125,41 +125,41 @@ fn every_error_and_every_drop_is_counted_as_what_it_is() {
 
     let client = allocated(&mut sim);
     sim.permit(client, PEER).success();
-    counts_drop(&mut sim, Drop::Malformed, |sim| sim.deliver(client, b"garbage").is_dropped());
-    counts_drop(&mut sim, Drop::Malformed, |sim| sim.deliver(client, b"").is_dropped());
-    counts_drop(&mut sim, Drop::Malformed, |sim| sim.deliver(client, &[0x40]).is_dropped());
+    counts_drop(&mut sim, Drop::Malformed, |sim| sim.deliver(client, b"garbage").dropped());
+    counts_drop(&mut sim, Drop::Malformed, |sim| sim.deliver(client, b"").dropped());
+    counts_drop(&mut sim, Drop::Malformed, |sim| sim.deliver(client, &[0x40]).dropped());
     counts_drop(&mut sim, Drop::Fingerprint, |sim| {
         let packet = sim.packet(Method::BINDING).with(AttributeType::FINGERPRINT, [0; 4]);
-        sim.deliver(client, &packet.encode()).is_dropped();
+        sim.deliver(client, &packet.encode()).dropped();
     });
     counts_drop(&mut sim, Drop::Unsupported, |sim| {
         let packet = sim.packet(Method::new(0x00B)).encode();
-        sim.deliver(client, &packet).is_dropped();
+        sim.deliver(client, &packet).dropped();
     });
     counts_drop(&mut sim, Drop::Response, |sim| {
         let packet = common::Packet::new(common::Class::Success, Method::BINDING, [1; 12]);
-        sim.deliver(client, &packet.encode()).is_dropped();
+        sim.deliver(client, &packet.encode()).dropped();
     });
-    counts_drop(&mut sim, Drop::NoAllocation, |sim| sim.send(late, PEER, b"x").is_dropped());
-    counts_drop(&mut sim, Drop::NoChannel, |sim| sim.send_on(client, 0x4000, b"x").is_dropped());
+    counts_drop(&mut sim, Drop::NoAllocation, |sim| sim.send(late, PEER, b"x").dropped());
+    counts_drop(&mut sim, Drop::NoChannel, |sim| sim.send_on(client, 0x4000, b"x").dropped());
     counts_drop(&mut sim, Drop::NoPermission, |sim| {
-        sim.send(client, OTHER_PEER, b"x").is_dropped();
+        sim.send(client, OTHER_PEER, b"x").dropped();
     });
     counts_drop(&mut sim, Drop::NoPermission, |sim| {
-        sim.from_peer(OTHER_PEER, client, b"x").is_dropped();
+        sim.peer_sends(OTHER_PEER, client, b"x").dropped();
     });
     sim.permit(client, "8.0.0.1:9").success();
     counts_drop(&mut sim, Drop::PeerRefused, |sim| {
-        sim.send(client, "8.0.0.1:3478", b"x").is_dropped();
+        sim.send(client, "8.0.0.1:3478", b"x").dropped();
     });
-    counts_drop(&mut sim, Drop::BadSend, |sim| sim.send(client, "9.0.0.1:0", b"x").is_dropped());
+    counts_drop(&mut sim, Drop::BadSend, |sim| sim.send(client, "9.0.0.1:0", b"x").dropped());
     counts_drop(&mut sim, Drop::TooLong, |sim| {
-        sim.from_peer(PEER, client, &[0; 65_535]).is_dropped();
+        sim.peer_sends(PEER, client, &[0; 65_535]).dropped();
     });
     counts_drop(&mut sim, Drop::ReplyTooLong, |sim| {
         sim.reply_room = 40;
         let packet = sim.packet(Method::REFRESH);
-        sim.deliver(client, &sim.sign(client, packet).encode()).is_dropped();
+        sim.deliver(client, &sim.sign(client, packet).encode()).dropped();
         sim.reply_room = 1500;
     });
 
@@ -196,7 +196,7 @@ fn every_counter_and_gauge_moves() {
     sim.permit_all(client, &[PEER, OTHER_PEER]).success();
     sim.bind_channel(client, 0x4000, PEER).success();
     sim.send(client, PEER, b"four").reaches(PEER);
-    sim.from_peer(PEER, client, b"seven..").arrives_on(0x4000);
+    sim.peer_sends(PEER, client, b"seven..").arrives_on(0x4000);
     let stats = sim.stats();
     assert_eq!((stats.bindings, stats.retransmissions), (1, 1));
     assert_eq!((stats.allocations_created, stats.allocations_ended), (1, 0));
@@ -339,5 +339,5 @@ fn a_thousand_allocations_come_and_go() {
     assert_eq!(sim.stats().allocations_expired, 1000);
     let client = sim.client("198.51.100.250:1");
     sim.allocate(client).success();
-    assert_eq!(sim.from_peer(&addr(PEER).to_string(), client, b"x"), common::Out::Nothing);
+    assert_eq!(sim.peer_sends(&addr(PEER).to_string(), client, b"x"), common::Out::Nothing);
 }

@@ -17,8 +17,8 @@ fn allocated() -> (Sim, Client) {
 #[test]
 fn nothing_passes_without_a_permission() {
     let (mut sim, client) = allocated();
-    sim.from_peer(PEER, client, b"x").is_dropped();
-    sim.send(client, PEER, b"x").is_dropped();
+    sim.peer_sends(PEER, client, b"x").dropped();
+    sim.send(client, PEER, b"x").dropped();
     assert_eq!(sim.drops(Drop::NoPermission), 2);
 }
 
@@ -26,7 +26,7 @@ fn nothing_passes_without_a_permission() {
 fn a_permission_lets_both_directions_pass() {
     let (mut sim, client) = allocated();
     sim.permit(client, PEER).success();
-    assert_eq!(sim.from_peer(PEER, client, b"in").arrives_from(PEER), b"in");
+    assert_eq!(sim.peer_sends(PEER, client, b"in").arrives_from(PEER), b"in");
     assert_eq!(sim.send(client, PEER, b"out").reaches(PEER), b"out");
     assert_eq!(sim.stats().create_permissions, 1);
 }
@@ -38,11 +38,11 @@ fn a_permission_is_for_an_address_and_all_its_ports() {
     sim.permit(client, "9.0.0.1:0").success();
     for port in [1, 53, 7000, 65535] {
         let peer = format!("9.0.0.1:{port}");
-        sim.from_peer(&peer, client, b"x").arrives_from(&peer);
+        sim.peer_sends(&peer, client, b"x").arrives_from(&peer);
         sim.send(client, &peer, b"x").reaches(&peer);
     }
-    sim.from_peer(OTHER_PEER, client, b"x").is_dropped();
-    sim.send(client, OTHER_PEER, b"x").is_dropped();
+    sim.peer_sends(OTHER_PEER, client, b"x").dropped();
+    sim.send(client, OTHER_PEER, b"x").dropped();
     // Another port of the same address is the same permission.
     sim.permit(client, PEER).success();
     assert_eq!(sim.stats().permissions, 1);
@@ -54,12 +54,12 @@ fn a_permission_lasts_exactly_300_seconds() {
     let (mut sim, client) = allocated();
     sim.permit(client, PEER).success();
     sim.pass(secs(300) - 1);
-    sim.from_peer(PEER, client, b"x").arrives_from(PEER);
+    sim.peer_sends(PEER, client, b"x").arrives_from(PEER);
     sim.send(client, PEER, b"x").reaches(PEER);
     sim.pass(1);
     assert_eq!(sim.stats().permissions, 0);
-    sim.from_peer(PEER, client, b"x").is_dropped();
-    sim.send(client, PEER, b"x").is_dropped();
+    sim.peer_sends(PEER, client, b"x").dropped();
+    sim.send(client, PEER, b"x").dropped();
 }
 
 #[test]
@@ -67,8 +67,8 @@ fn a_permission_ends_in_time_even_when_its_timer_is_late() {
     let (mut sim, client) = allocated();
     sim.permit(client, PEER).success();
     sim.pass_without_timers(secs(300));
-    sim.from_peer(PEER, client, b"x").is_dropped();
-    sim.send(client, PEER, b"x").is_dropped();
+    sim.peer_sends(PEER, client, b"x").dropped();
+    sim.send(client, PEER, b"x").dropped();
 }
 
 /// RFC 8656 §9: "If a permission for that IP address already exists, then the time-to-expiry …
@@ -80,9 +80,9 @@ fn a_second_request_begins_the_300_seconds_anew() {
     sim.pass(secs(200));
     sim.permit(client, PEER).success();
     sim.pass(secs(300) - 1);
-    sim.from_peer(PEER, client, b"x").arrives_from(PEER);
+    sim.peer_sends(PEER, client, b"x").arrives_from(PEER);
     sim.pass(1);
-    sim.from_peer(PEER, client, b"x").is_dropped();
+    sim.peer_sends(PEER, client, b"x").dropped();
 }
 
 /// RFC 8656 §11.2: "a Send indication never causes the server to refresh the permission".
@@ -93,14 +93,14 @@ fn traffic_does_not_refresh_a_permission() {
     sim.bind_channel(client, 0x4000, OTHER_PEER).success();
     for _ in 0..6 {
         sim.send(client, PEER, b"x").reaches(PEER);
-        sim.from_peer(PEER, client, b"x").arrives_from(PEER);
+        sim.peer_sends(PEER, client, b"x").arrives_from(PEER);
         sim.send_on(client, 0x4000, b"x").reaches(OTHER_PEER);
-        sim.from_peer(OTHER_PEER, client, b"x").arrives_on(0x4000);
+        sim.peer_sends(OTHER_PEER, client, b"x").arrives_on(0x4000);
         sim.pass(secs(50));
     }
-    sim.from_peer(PEER, client, b"x").is_dropped();
-    sim.from_peer(OTHER_PEER, client, b"x").is_dropped();
-    sim.send(client, PEER, b"x").is_dropped();
+    sim.peer_sends(PEER, client, b"x").dropped();
+    sim.peer_sends(OTHER_PEER, client, b"x").dropped();
+    sim.send(client, PEER, b"x").dropped();
 }
 
 /// RFC 8656 §10.2: several peers in one request.
@@ -111,7 +111,7 @@ fn one_request_may_permit_many_peers() {
     let peers: Vec<_> = peers.iter().map(String::as_str).collect();
     sim.permit_all(client, &peers).success();
     for peer in &peers {
-        sim.from_peer(peer, client, b"x").arrives_from(peer);
+        sim.peer_sends(peer, client, b"x").arrives_from(peer);
     }
     assert_eq!((sim.stats().permissions, sim.stats().create_permissions), (16, 1));
     // The same one twice is one.
@@ -140,7 +140,7 @@ fn one_invalid_peer_spoils_the_whole_request() {
         }
     }
     assert_eq!(sim.stats().permissions, 0);
-    sim.from_peer(PEER, client, b"x").is_dropped();
+    sim.peer_sends(PEER, client, b"x").dropped();
 }
 
 /// RFC 8656 §10.2: a peer of a family that was not allocated: 443, and nothing is installed.
@@ -189,8 +189,8 @@ fn a_permission_belongs_to_one_allocation() {
     let other = sim.client("198.51.100.2:4000");
     sim.allocate(other).success();
     sim.permit(client, PEER).success();
-    sim.from_peer(PEER, other, b"x").is_dropped();
-    sim.send(other, PEER, b"x").is_dropped();
+    sim.peer_sends(PEER, other, b"x").dropped();
+    sim.send(other, PEER, b"x").dropped();
 }
 
 /// RFC 8656 §9: "If an allocation expires, all its permissions expire with it".

@@ -64,9 +64,9 @@ fn a_lifetime_of_zero_ends_the_allocation_before_the_answer_leaves() {
     let local = sim.relayed(client)[0];
     assert_eq!(sim.refresh(client, 0).success().lifetime(), 0);
     sim.nothing_left();
-    sim.send(client, PEER, b"x").is_dropped();
-    sim.send_on(client, 0x4000, b"x").is_dropped();
-    sim.peer_to_relay(common::addr(PEER), local, b"x").is_dropped();
+    sim.send(client, PEER, b"x").dropped();
+    sim.send_on(client, 0x4000, b"x").dropped();
+    sim.peer_to_relay(common::addr(PEER), local, b"x").dropped();
     sim.refresh(client, 600).rejected(437);
     sim.permit(client, PEER).rejected(437);
     sim.bind_channel(client, 0x4000, PEER).rejected(437);
@@ -97,12 +97,12 @@ fn a_refresh_leaves_permissions_and_channels_alone() {
     sim.bind_channel(client, 0x4000, PEER).success();
     sim.pass(secs(200));
     sim.refresh(client, 3600).success();
-    sim.from_peer("9.0.0.9:1", client, b"x").arrives_from("9.0.0.9:1");
-    sim.from_peer(PEER, client, b"x").arrives_on(0x4000);
+    sim.peer_sends("9.0.0.9:1", client, b"x").arrives_from("9.0.0.9:1");
+    sim.peer_sends(PEER, client, b"x").arrives_on(0x4000);
     sim.pass(secs(100));
-    sim.from_peer("9.0.0.9:1", client, b"x").is_dropped();
+    sim.peer_sends("9.0.0.9:1", client, b"x").dropped();
     sim.pass(secs(300));
-    sim.send_on(client, 0x4000, b"x").is_dropped();
+    sim.send_on(client, 0x4000, b"x").dropped();
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn one_half_of_a_dual_allocation_may_end_alone() {
         let stats = sim.stats();
         assert_eq!((stats.allocations, stats.permissions, stats.channels), (1, 1, 1));
         assert_eq!((sim.sockets.len(), stats.timers), (1, 3));
-        sim.send(client, gone, b"x").is_dropped();
+        sim.send(client, gone, b"x").dropped();
         sim.permit(client, gone).rejected(443);
         sim.bind_channel(client, 0x4010, gone).rejected(443);
         sim.request(client, Method::REFRESH, &[family]).rejected(443);

@@ -61,10 +61,10 @@ fn payloads_of_every_length_pass_whole() {
             assert_eq!(sim.send(client, PEER, &payload).reaches(PEER), payload);
         }
         assert_eq!(sim.send_on(client, 0x4000, &payload).reaches(PEER), payload);
-        assert_eq!(sim.from_peer(PEER, client, &payload).arrives_on(0x4000), payload);
+        assert_eq!(sim.peer_sends(PEER, client, &payload).arrives_on(0x4000), payload);
         if length <= 65_000 {
             let other_port = "9.0.0.1:9";
-            let out = sim.from_peer(other_port, client, &payload);
+            let out = sim.peer_sends(other_port, client, &payload);
             assert_eq!(out.arrives_from(other_port), payload);
         }
     }
@@ -73,7 +73,7 @@ fn payloads_of_every_length_pass_whole() {
 /// RFC 8656 §11.2: "If one of these attributes is missing or invalid, then the message is
 /// discarded".
 #[test]
-fn a_send_without_a_peer_or_data_is_dropped() {
+fn a_send_without_a_peer_or_data_dropped() {
     let (mut sim, client) = permitted();
     let bare = || Packet::new(Class::Indication, Method::SEND, [5; 12]);
     let invalid = AttributeType::XOR_PEER_ADDRESS;
@@ -85,17 +85,17 @@ fn a_send_without_a_peer_or_data_is_dropped() {
         bare().with(invalid, [0, 1, 2, 3]).with(AttributeType::DATA, b"x"),
         bare().with(invalid, [0, 7, 2, 3, 4, 5, 6, 7]).with(AttributeType::DATA, b"x"),
     ] {
-        sim.send_as(client, &packet, b"x").is_dropped();
+        sim.send_as(client, &packet, b"x").dropped();
     }
     assert_eq!(sim.drops(Drop::BadSend), 6);
 }
 
 /// RFC 8489 §6.3.2: an indication with unknown comprehension-required attributes is discarded.
 #[test]
-fn a_send_with_an_unknown_required_attribute_is_dropped() {
+fn a_send_with_an_unknown_required_attribute_dropped() {
     let (mut sim, client) = permitted();
     let packet = sim.send_packet(PEER, b"x").with(AttributeType(0x7F31), b"");
-    sim.send_as(client, &packet, b"x").is_dropped();
+    sim.send_as(client, &packet, b"x").dropped();
     let packet = sim.send_packet(PEER, b"x").with(AttributeType(0xFF31), b"");
     sim.send_as(client, &packet, b"x").reaches(PEER);
     assert_eq!(sim.drops(Drop::BadSend), 1);
@@ -137,16 +137,16 @@ fn dont_fragment_is_for_one_datagram() {
 fn a_packet_to_nowhere_is_dropped_and_the_rest_goes_on() {
     let (mut sim, client) = permitted();
     for nowhere in ["9.0.0.1:0", "255.255.255.255:9", "0.0.0.0:9", "224.0.0.1:9"] {
-        sim.send(client, nowhere, b"x").is_dropped();
-        sim.from_peer(nowhere, client, b"x");
+        sim.send(client, nowhere, b"x").dropped();
+        sim.peer_sends(nowhere, client, b"x");
         sim.send(client, PEER, b"x").reaches(PEER);
     }
 }
 
 #[test]
-fn a_peer_of_a_family_that_was_not_allocated_is_dropped() {
+fn a_peer_of_a_family_that_was_not_allocated_dropped() {
     let (mut sim, client) = permitted();
-    sim.send(client, PEER_V6, b"x").is_dropped();
+    sim.send(client, PEER_V6, b"x").dropped();
     assert_eq!(sim.drops(Drop::BadSend), 1);
 }
 
@@ -155,8 +155,8 @@ fn a_peer_of_a_family_that_was_not_allocated_is_dropped() {
 fn without_an_allocation_nothing_is_relayed_or_answered() {
     let mut sim = Sim::new();
     let client = sim.client("198.51.100.1:4000");
-    sim.send(client, PEER, b"x").is_dropped();
-    sim.send_on(client, 0x4000, b"x").is_dropped();
+    sim.send(client, PEER, b"x").dropped();
+    sim.send_on(client, 0x4000, b"x").dropped();
     assert_eq!(sim.drops(Drop::NoAllocation), 2);
 }
 
@@ -171,8 +171,8 @@ fn another_5_tuple_cannot_use_an_allocation() {
         sim.tcp_client("198.51.100.1:4000"),
     ];
     for other in others {
-        sim.send(other, PEER, b"x").is_dropped();
-        sim.send_on(other, 0x4000, b"x").is_dropped();
+        sim.send(other, PEER, b"x").dropped();
+        sim.send_on(other, 0x4000, b"x").dropped();
     }
 }
 
@@ -191,7 +191,7 @@ fn methods_in_the_wrong_class_are_dropped() {
     ] {
         let packet =
             Packet::new(class, method, [5; 12]).peer(addr(PEER)).with(AttributeType::DATA, b"x");
-        sim.deliver(client, &packet.encode()).is_dropped();
+        sim.deliver(client, &packet.encode()).dropped();
     }
     assert_eq!(sim.drops(Drop::Unsupported), 7);
     assert_eq!(sim.stats().allocations, 1);
@@ -203,7 +203,7 @@ fn methods_in_the_wrong_class_are_dropped() {
 #[test]
 fn a_peers_datagram_comes_as_a_data_indication() {
     let (mut sim, client) = permitted();
-    let out = sim.from_peer(PEER, client, b"payload");
+    let out = sim.peer_sends(PEER, client, b"payload");
     let Out::ToClient { path, bytes } = out else { panic!("{out:?}") };
     assert_eq!(path, sim.path(client));
     let response = Response::read(&bytes);
@@ -218,7 +218,7 @@ fn a_peers_datagram_comes_as_a_data_indication() {
 fn data_indications_have_transaction_ids_of_their_own() {
     let (mut sim, client) = permitted();
     let ids: BTreeSet<_> = (0..100)
-        .map(|_| match sim.from_peer(PEER, client, b"x") {
+        .map(|_| match sim.peer_sends(PEER, client, b"x") {
             Out::ToClient { bytes, .. } => Response::read(&bytes).transaction,
             other => panic!("{other:?}"),
         })
@@ -232,8 +232,8 @@ fn data_indications_have_transaction_ids_of_their_own() {
 fn a_channel_is_used_for_its_peer_and_no_other_port() {
     let (mut sim, client) = permitted();
     sim.bind_channel(client, 0x4000, PEER).success();
-    sim.from_peer(PEER, client, b"x").arrives_on(0x4000);
-    sim.from_peer("9.0.0.1:7001", client, b"x").arrives_from("9.0.0.1:7001");
+    sim.peer_sends(PEER, client, b"x").arrives_on(0x4000);
+    sim.peer_sends("9.0.0.1:7001", client, b"x").arrives_from("9.0.0.1:7001");
 }
 
 #[test]
@@ -241,12 +241,12 @@ fn what_no_message_can_carry_is_counted_and_dropped() {
     let (mut sim, client) = permitted();
     // 65535 bytes of attributes hold 12 for the peer, 4 for the header of DATA and 65516 of it.
     let longest = vec![7; 65_516];
-    assert_eq!(sim.from_peer(PEER, client, &longest).arrives_from(PEER), longest);
-    sim.from_peer(PEER, client, &vec![7; 65_517]).is_dropped();
-    sim.from_peer(PEER, client, &vec![7; 65_536]).is_dropped();
+    assert_eq!(sim.peer_sends(PEER, client, &longest).arrives_from(PEER), longest);
+    sim.peer_sends(PEER, client, &vec![7; 65_517]).dropped();
+    sim.peer_sends(PEER, client, &vec![7; 65_536]).dropped();
     sim.bind_channel(client, 0x4000, PEER).success();
-    sim.from_peer(PEER, client, &vec![7; 65_535]).arrives_on(0x4000);
-    sim.from_peer(PEER, client, &vec![7; 65_536]).is_dropped();
+    sim.peer_sends(PEER, client, &vec![7; 65_535]).arrives_on(0x4000);
+    sim.peer_sends(PEER, client, &vec![7; 65_536]).dropped();
     assert_eq!(sim.drops(Drop::TooLong), 3);
 }
 
@@ -273,7 +273,7 @@ fn a_relay_that_is_gone_drops() {
     let (mut sim, client) = permitted();
     let (&(_, relay), _) = sim.sockets.iter().next().expect("one socket");
     sim.pass_without_timers(secs(600));
-    sim.from_peer(PEER, client, b"late").is_dropped();
+    sim.peer_sends(PEER, client, b"late").dropped();
     sim.refresh(client, 0).rejected(437);
     let now = sim.now();
     let peer = hairpin::turn::PeerAddr(addr(PEER));
@@ -314,19 +314,19 @@ fn relayed_addresses_on_a_private_network_reach_each_other_and_nothing_beside() 
     let out = sim.send(a, &b_at, b"hello");
     sim.carry(out);
     // Another port of the same address is the private network again.
-    sim.send(a, "10.0.0.5:22", b"x").is_dropped();
+    sim.send(a, "10.0.0.5:22", b"x").dropped();
     sim.permit(a, "10.0.0.5:22").rejected(403);
     sim.bind_channel(a, 0x4000, "10.0.0.5:22").rejected(403);
     let local = sim.relayed(a)[0];
-    sim.peer_to_relay(addr("10.0.0.5:22"), local, b"x").is_dropped();
+    sim.peer_to_relay(addr("10.0.0.5:22"), local, b"x").dropped();
     assert_eq!(sim.drops(Drop::PeerRefused), 2);
     // And so is the relayed address once it has closed.
     sim.bind_channel(a, 0x4000, &b_at).success();
     sim.refresh(b, 0).success();
-    sim.send(a, &b_at, b"x").is_dropped();
-    sim.send_on(a, 0x4000, b"x").is_dropped();
+    sim.send(a, &b_at, b"x").dropped();
+    sim.send_on(a, 0x4000, b"x").dropped();
     sim.permit(a, &b_at).rejected(403);
-    sim.peer_to_relay(addr(&b_at), local, b"x").is_dropped();
+    sim.peer_to_relay(addr(&b_at), local, b"x").dropped();
 }
 
 #[test]
@@ -338,10 +338,10 @@ fn the_receiver_needs_a_permission_for_the_senders_relayed_address() {
     let b_at = sim.allocate(b).success().relayed().to_string();
     sim.permit(a, &b_at).success();
     let out = sim.send(a, &b_at, b"x");
-    sim.carry(out).is_dropped();
+    sim.carry(out).dropped();
     sim.permit(b, PEER).success();
     let out = sim.send(a, &b_at, b"x");
-    sim.carry(out).is_dropped();
+    sim.carry(out).dropped();
 }
 
 /// A client that could reach its own relayed address could make a packet run in circles.
@@ -359,7 +359,7 @@ fn an_allocation_never_reaches_itself() {
     let other = sim.relayed(b)[0].to_string();
     sim.permit(a, &other).success();
     let own = sim.relayed(a)[0].to_string();
-    sim.send(a, &own, b"x").is_dropped();
+    sim.send(a, &own, b"x").dropped();
     sim.send(a, &other, b"x").reaches(&other);
     assert_eq!(sim.drops(Drop::PeerRefused), 1);
 }
@@ -378,9 +378,9 @@ fn the_ports_that_this_server_listens_on_are_never_reached() {
             (format!("[2600:8::1]:{port}"), v6),
             (format!("[::ffff:8.0.0.1]:{port}"), v6),
         ] {
-            sim.send(a, &listener, b"x").is_dropped();
+            sim.send(a, &listener, b"x").dropped();
             sim.bind_channel(a, 0x4000, &listener).rejected(403);
-            sim.peer_to_relay(addr(&listener), local, b"x").is_dropped();
+            sim.peer_to_relay(addr(&listener), local, b"x").dropped();
         }
     }
     sim.send(a, "8.0.0.1:9", b"x").reaches("8.0.0.1:9");
@@ -399,7 +399,7 @@ fn an_allow_opens_no_listener() {
     sim.permit_all(a, &["8.0.0.1:9", "[::ffff:8.0.0.1]:9", "127.0.0.1:9"]).success();
     for listener in ["8.0.0.1:3478", "[::ffff:8.0.0.1]:3478", "127.0.0.1:5349", "[2600:8::1]:3478"]
     {
-        sim.send(a, listener, b"x").is_dropped();
+        sim.send(a, listener, b"x").dropped();
         sim.bind_channel(a, 0x4000, listener).rejected(403);
     }
     sim.send(a, "127.0.0.1:9", b"x").reaches("127.0.0.1:9");
@@ -440,14 +440,14 @@ fn behind_a_nat_an_allocation_never_reaches_itself_nor_a_listener() {
     let mut sim = behind_nat();
     let [(a, a_at), (_, b_at)] = pair(&mut sim, [0, 0]);
     let port = addr(&a_at).port();
-    sim.send(a, &a_at, b"x").is_dropped();
+    sim.send(a, &a_at, b"x").dropped();
     for own in [a_at, format!("10.0.0.5:{port}")] {
         sim.permit(a, &own).rejected(403);
         sim.bind_channel(a, 0x4000, &own).rejected(403);
-        sim.send(a, &own, b"x").is_dropped();
+        sim.send(a, &own, b"x").dropped();
     }
     for listener in ["8.0.0.1:3478", "10.0.0.5:3478", "8.0.0.1:5349"] {
-        sim.send(a, listener, b"x").is_dropped();
+        sim.send(a, listener, b"x").dropped();
         sim.bind_channel(a, 0x4000, listener).rejected(403);
     }
     sim.send(a, &b_at, b"x").reaches(&b_at.replace("8.0.0.1", "10.0.0.5"));

@@ -212,3 +212,81 @@ impl fmt::Display for Ruling {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn acl() -> Acl {
+        let net = |text: &str| text.parse().expect("a network");
+        Acl {
+            allow: vec![net("10.1.0.0/16"), net("::/0")],
+            deny: vec![net("9.0.0.0/8")],
+            own: vec!["8.0.0.1".parse().expect("an address")],
+            listening_ports: vec![3478],
+        }
+    }
+
+    fn told(peer: &str, own_relay: bool) -> String {
+        acl().judge(peer.parse().expect("an address and a port"), own_relay).to_string()
+    }
+
+    #[test]
+    fn a_ruling_says_which_rule_it_follows() {
+        for (peer, expected) in [
+            ("8.8.8.8:53", "allowed: 8.8.8.8 is in no list"),
+            ("10.1.2.3:9", "allowed: 10.1.2.3 is in [peers] allow: 10.1.0.0/16"),
+            ("9.1.2.3:9", "denied: 9.1.2.3 is in [peers] deny: 9.0.0.0/8"),
+            (
+                "10.2.0.1:9",
+                "denied: 10.2.0.1 is in the built-in list: 10.0.0.0/8, a private network",
+            ),
+            (
+                "169.254.169.254:80",
+                "denied: 169.254.169.254 is in the built-in list: 169.254.0.0/16, link-local, \
+                 where clouds keep their metadata service",
+            ),
+            ("8.0.0.1:3478", "denied: this server listens on that port of 8.0.0.1"),
+            ("[2002:808:808::1]:9", "denied: 2002:808:808::1 is in 2002::/16, 6to4 tunnels"),
+        ] {
+            assert_eq!(told(peer, false), expected);
+        }
+        assert_eq!(
+            told("10.2.0.1:50000", true),
+            "allowed: 10.2.0.1 is a relayed address of this server"
+        );
+    }
+
+    /// What is denied is the address inside, not the form that an `allow` has let pass.
+    #[test]
+    fn a_ruling_names_the_address_that_a_form_stands_for() {
+        for form in ["[::ffff:127.0.0.1]:9", "[64:ff9b::7f00:1]:9", "[2600::5efe:127.0.0.1]:9"] {
+            assert_eq!(
+                told(form, false),
+                "denied: 127.0.0.1 is in the built-in list: 127.0.0.0/8, loopback"
+            );
+        }
+    }
+
+    #[test]
+    fn an_ipv4_address_stands_for_itself_alone() {
+        let ip: IpAddr = "8.8.8.8".parse().expect("an address");
+        assert_eq!(Forms::of(ip).collect::<Vec<_>>(), [ip]);
+    }
+
+    #[test]
+    fn a_teredo_address_stands_for_its_server_and_its_client() {
+        let ip: IpAddr = "2001:0:808:808:0:0:f5ff:fffe".parse().expect("an address");
+        let inside = ["8.8.8.8", "10.0.0.1"].map(|ip| ip.parse().expect("an address"));
+        assert_eq!(Forms::of(ip).collect::<Vec<_>>(), [ip, inside[0], inside[1]]);
+    }
+
+    #[test]
+    fn a_permission_for_an_own_address_is_judged_packet_by_packet() {
+        let at = |peer: &str| peer.parse().expect("an address and a port");
+        assert_eq!(acl().permits(at("8.8.8.8:9"), false), Some(Ports::All));
+        assert_eq!(acl().permits(at("8.0.0.1:9"), false), Some(Ports::Judged));
+        assert_eq!(acl().permits(at("10.2.0.1:50000"), true), Some(Ports::Judged));
+        assert_eq!(acl().permits(at("10.2.0.1:50000"), false), None);
+    }
+}

@@ -33,3 +33,68 @@ pub fn frame_length(bytes: &[u8]) -> Result<Option<usize>, OutOfStep> {
     };
     Ok((bytes.len() >= frame).then_some(frame))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A STUN header that announces `length` bytes, and these.
+    fn stun(length: u16) -> Vec<u8> {
+        let mut bytes = vec![0; MESSAGE_HEADER + usize::from(length)];
+        bytes[2..4].copy_from_slice(&length.to_be_bytes());
+        bytes
+    }
+
+    /// ChannelData that announces `length` bytes, and these, padded.
+    fn channel_data(length: u16) -> Vec<u8> {
+        let [a, b] = length.to_be_bytes();
+        let mut bytes = vec![0x40, 0x01, a, b];
+        bytes.resize((CHANNEL_DATA_HEADER + usize::from(length)).next_multiple_of(4), 0);
+        bytes
+    }
+
+    #[test]
+    fn a_stun_message_ends_where_its_header_says() {
+        for length in [0, 4, 8, 1200, 65532] {
+            let bytes = stun(length);
+            assert_eq!(frame_length(&bytes), Ok(Some(bytes.len())));
+            assert_eq!(frame_length(&bytes[..bytes.len() - 1]), Ok(None));
+        }
+    }
+
+    #[test]
+    fn channel_data_ends_behind_its_padding() {
+        for length in [0, 1, 2, 3, 4, 5, 1200, 65535] {
+            let bytes = channel_data(length);
+            assert_eq!(bytes.len() % 4, 0);
+            assert_eq!(frame_length(&bytes), Ok(Some(bytes.len())));
+            assert_eq!(frame_length(&bytes[..bytes.len() - 1]), Ok(None));
+        }
+    }
+
+    #[test]
+    fn no_frame_is_longer_than_the_most() {
+        assert_eq!(stun(65532).len(), FRAME_MAX);
+        assert!(channel_data(65535).len() <= FRAME_MAX);
+    }
+
+    #[test]
+    fn the_first_byte_is_enough_to_be_out_of_step() {
+        for first in 0..=255 {
+            let expected = match first {
+                0x00..=0x03 | 0x40..=0x4F => Ok(None),
+                _ => Err(OutOfStep),
+            };
+            assert_eq!(frame_length(&[first]), expected);
+        }
+        assert_eq!(frame_length(&[]), Ok(None));
+    }
+
+    #[test]
+    fn a_stun_length_that_is_no_multiple_of_four_is_out_of_step() {
+        for length in [1, 2, 3, 5, 65535] {
+            let [a, b] = u16::to_be_bytes(length);
+            assert_eq!(frame_length(&[0, 1, a, b]), Err(OutOfStep));
+        }
+    }
+}

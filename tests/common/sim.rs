@@ -63,7 +63,7 @@ pub(crate) enum Out {
 
 impl Out {
     #[track_caller]
-    pub(crate) fn is_dropped(self) {
+    pub(crate) fn dropped(self) {
         assert_eq!(self, Self::Nothing);
     }
 
@@ -535,7 +535,7 @@ impl Sim {
     }
 
     /// A peer's datagram to the client's first relayed address.
-    pub(crate) fn from_peer(&mut self, peer: &str, client: Client, payload: &[u8]) -> Out {
+    pub(crate) fn peer_sends(&mut self, peer: &str, client: Client, payload: &[u8]) -> Out {
         let relayed = self.relayed(client)[0];
         self.peer_to_relay(addr(peer), relayed, payload)
     }
