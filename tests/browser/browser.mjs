@@ -1,8 +1,8 @@
 // Debian's Chromium, where the test wants it: in a namespace or on the machine itself.
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
+import { temporaryDirectory } from './temporary.mjs';
 
 export const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 
@@ -25,16 +25,13 @@ const SWITCHES = [
 // `namespace`: the network namespace to run in; `origin`: a plain-http origin to which the browser
 // is to grant camera and crypto all the same.
 export async function startBrowser({ namespace, origin } = {}) {
-  const directory = mkdtempSync(join(tmpdir(), 'hairpin-chromium-'));
   let executablePath = CHROMIUM;
   if (namespace) {
-    executablePath = join(directory, 'chromium');
+    executablePath = join(temporaryDirectory('chromium'), 'chromium');
     const wrapper = `#!/bin/sh\nexec ip netns exec ${namespace} ${CHROMIUM} "$@"\n`;
     writeFileSync(executablePath, wrapper, { mode: 0o755 });
   }
   const args = [...SWITCHES];
   if (origin) args.push(`--unsafely-treat-insecure-origin-as-secure=${origin}`);
-  const browser = await chromium.launch({ executablePath, args, headless: true });
-  browser.once('disconnected', () => rmSync(directory, { recursive: true, force: true }));
-  return browser;
+  return chromium.launch({ executablePath, args, headless: true });
 }

@@ -1,12 +1,12 @@
 // Starts the server under test: the binary named by HAIRPIN, or what cargo built last.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
+import { temporaryDirectory } from './temporary.mjs';
 
 const here = fileURLToPath(new URL('.', import.meta.url));
 const target = process.env.CARGO_TARGET_DIR ?? join(here, '../../target');
@@ -15,7 +15,7 @@ export const binary = process.env.HAIRPIN ?? join(target, 'debug/hairpin');
 // Starts hairpin on `address`, in the server's namespace of `network` if there is one, and returns
 // when it answers. `allow` are the peers allowed on top of the defaults.
 export async function startServer({ address, stunPort, httpPort, network, allow = [] }) {
-  const directory = mkdtempSync(join(tmpdir(), 'hairpin-browser-'));
+  const directory = temporaryDirectory('server');
   const config = join(directory, 'turnserver.toml'), log = join(directory, 'log');
   const at = port => JSON.stringify(`${address}:${port}`);
   writeFileSync(config, `
@@ -55,7 +55,6 @@ export async function startServer({ address, stunPort, httpPort, network, allow 
         await ended;
         clearTimeout(patience);
       }
-      rmSync(directory, { recursive: true });
     },
   };
   const arguments_ = [join(here, 'ready.mjs'), address, String(stunPort), String(httpPort)];
