@@ -135,6 +135,18 @@ async function sendAndCompare(from, to, size) {
   assert.equal(received, sent, 'SHA-256 of what was sent and of what arrived');
 }
 
+// Types a line into the chat of one page until it stands in the other's; for calls that are being
+// restored, where the first lines may be lost.
+export async function lineArrives(from, to, line, patience = 90_000) {
+  const deadline = Date.now() + patience;
+  while (await to.locator('#chat-log', { hasText: line }).count() === 0) {
+    if (Date.now() > deadline) throw new Error(`no line of chat arrives within ${patience} ms`);
+    await from.fill('#chat-input', line);
+    await from.click('#chat-send');
+    await to.locator('#chat-log', { hasText: line }).waitFor({ timeout: 1000 }).catch(() => {});
+  }
+}
+
 // Waits until this page has decoded so many frames of its peer's camera.
 export async function videoFrames(page, wanted) {
   await page.waitForFunction(async wanted => {

@@ -85,9 +85,11 @@ export class Network {
     this.forget(side);
   }
 
-  // The router loses its table of connections, as when it is switched off and on.
-  forget(side) {
-    run('ip', ['netns', 'exec', this.name(`router-${side}`), 'conntrack', '--flush']);
+  // The router loses its table of connections, as when it is switched off and on; or only what it
+  // knows of `protocol`.
+  forget(side, protocol) {
+    const what = protocol ? ['--delete', '--proto', protocol] : ['--flush'];
+    run('ip', ['netns', 'exec', this.name(`router-${side}`), 'conntrack', ...what]);
   }
 
   // Starts a program in a namespace; it ends with this process at the latest.

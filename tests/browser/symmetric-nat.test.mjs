@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { Lab } from './lab.mjs';
-import { assertRelayed, close, meet, selectedPair, transfer, videoFrames } from './meeting.mjs';
+import {
+  assertRelayed, close, lineArrives, meet, selectedPair, transfer, videoFrames,
+} from './meeting.mjs';
 
 const FIVE_MB = 5_000_000;
 let lab;
@@ -48,17 +50,26 @@ test('with UDP dropped two browsers exchange 5 MB and video over TCP to the rela
   await close(pages);
 });
 
-test('a call survives that both NATs forgot it, by an ICE restart', async () => {
+test('a call survives by an ICE restart that both NATs forgot its UDP', async () => {
   lab.nats('symmetric');
   const pages = await meet(lab.browsers, lab.server, { room: 'forgotten' });
   await transfer(...pages, 100_000);
   // From here on the relay sees both clients at ports that it never heard of.
-  for (const side of ['a', 'b']) lab.network.forget(side);
+  for (const side of ['a', 'b']) lab.network.forget(side, 'udp');
   await pages[0].evaluate(() => {
     const [{ pc }] = window.hairpin.peers.values();
     pc.restartIce();
   });
   await transfer(...pages, 100_000);
+  await close(pages);
+});
+
+test('a call comes back by itself after both routers were switched off and on', async () => {
+  lab.nats('symmetric');
+  const pages = await meet(lab.browsers, lab.server, { room: 'restarted' });
+  // Signalling is gone as well, and neither end has been told.
+  for (const side of ['a', 'b']) lab.network.forget(side);
+  await lineArrives(...pages, 'do you hear me again?');
   await close(pages);
 });
 
