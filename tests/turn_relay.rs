@@ -9,6 +9,7 @@ use common::{
     AttributeType, Class, Client, Drop, Method, OTHER_PEER, Out, PEER, PEER_V6, Packet, Response,
     Sim, Transport, V6, addr, secs,
 };
+use hairpin::turn::FiveTuple;
 
 const AND_V6: (AttributeType, &[u8]) = (AttributeType::ADDITIONAL_ADDRESS_FAMILY, &V6);
 
@@ -385,6 +386,36 @@ fn the_ports_that_this_server_listens_on_are_never_reached() {
     }
     sim.send(a, "8.0.0.1:9", b"x").reaches("8.0.0.1:9");
     sim.send(a, "[2600:8::1]:9", b"x").reaches("[2600:8::1]:9");
+}
+
+/// A host may get addresses after the server's start; what it relays from is its own at once.
+#[test]
+fn an_address_that_nobody_configured_is_own_as_soon_as_it_relays() {
+    for nat in [false, true] {
+        let mut sim = Sim::cores(2, 1, |config| {
+            config.relay.addresses.clear();
+            config.acl.own.clear();
+            if nat {
+                let (local, external) = (addr("8.0.0.1:0").ip(), addr("8.0.0.99:0").ip());
+                config.relay.external = vec![(local, external)];
+            }
+        });
+        let known_as = if nat { "8.0.0.99" } else { "8.0.0.1" };
+        let a = sim.client("198.51.100.1:4000");
+        let own = sim.allocate(a).success().relayed().to_string();
+        assert!(own.starts_with(known_as));
+        sim.permit(a, &format!("{known_as}:9")).success();
+        sim.send(a, &own, b"x").dropped();
+        sim.send(a, &format!("{known_as}:3478"), b"x").dropped();
+        sim.bind_channel(a, 0x4000, &format!("{known_as}:3478")).rejected(403);
+        sim.permit(a, "8.0.0.1:9").success();
+        sim.send(a, "8.0.0.1:3478", b"x").dropped();
+        // The other core has heard of it.
+        let b = sim.client_at(1, FiveTuple { server: addr("8.0.0.7:3478"), ..sim.path(a).tuple });
+        sim.allocate(b).success();
+        sim.permit(b, "8.0.0.1:9").success();
+        sim.send(b, "8.0.0.1:3478", b"x").dropped();
+    }
 }
 
 #[test]

@@ -104,6 +104,13 @@ impl Acl {
         allowed.then_some(if own { Ports::Judged } else { Ports::All })
     }
 
+    /// Notes an address that has turned out to be this server's own.
+    pub(super) fn add_own(&mut self, address: IpAddr) {
+        if !self.own.contains(&address) {
+            self.own.push(address);
+        }
+    }
+
     /// Whether the address is at a tunnel's end that the operator has not allowed: neither peers
     /// nor clients may be there (RFC 8656 §21.4).
     pub fn is_tunnel(&self, address: IpAddr) -> bool {

@@ -194,6 +194,7 @@ impl Server {
         self.table.set_family(relay, Family::of(local.0.ip()));
         self.table.open_relay(relay, local);
         self.ports.mark(local.0, true);
+        self.note_own(local);
         if let Some(allocation) = self.table.get_mut(id) {
             allocation.charged = true;
         }

@@ -125,6 +125,13 @@ impl Server {
             self.ports.mark(address.0, open);
             self.table.mark_elsewhere(address, open);
         }
+        self.note_own(address);
+    }
+
+    /// What relays is an address of this server, even one that it got after its start.
+    pub(super) fn note_own(&mut self, local: RelayedAddr) {
+        self.acl.add_own(local.0.ip());
+        self.acl.add_own(self.to_external(local).ip());
     }
 
     /// Serves the deadlines that have passed, as many as one call may; while
