@@ -136,6 +136,65 @@ fn a_retransmission_gets_the_same_answer_and_no_second_allocation() {
 }
 
 #[test]
+fn a_retransmission_repeats_both_addresses_and_what_a_token_gave() {
+    let mut sim = Sim::new();
+    let (first, second) = (client(&mut sim), sim.client("198.51.100.2:4000"));
+    let (_, token) = reserve(&mut sim, first);
+    sim.challenge(second);
+    let third = sim.client("198.51.100.3:4000");
+    sim.challenge(third);
+    let with_token = (AttributeType::RESERVATION_TOKEN, &token[..]);
+    for (client, (kind, value), count) in [(second, with_token, 1), (third, AND_V6, 2)] {
+        let packet = sim.packet(Method::ALLOCATE).with(AttributeType::REQUESTED_TRANSPORT, UDP);
+        let packet = sim.sign(client, packet.with(kind, value));
+        let answer = sim.ask(client, &packet).success();
+        assert_eq!(answer.addresses(AttributeType::XOR_RELAYED_ADDRESS).len(), count);
+        assert_eq!(sim.ask(client, &packet).success().bytes, answer.bytes);
+    }
+    assert_eq!((sim.stats().allocations, sim.stats().retransmissions), (3, 2));
+}
+
+#[test]
+fn every_truncation_of_a_signed_allocate_is_survived_and_none_succeeds() {
+    let mut sim = Sim::new();
+    let client = client(&mut sim);
+    sim.challenge(client);
+    let packet = sim.packet(Method::ALLOCATE).with(AttributeType::REQUESTED_TRANSPORT, UDP);
+    let whole = sim.sign(client, packet).encode();
+    for end in 0..whole.len() {
+        sim.deliver(client, &whole[..end]).dropped();
+        if end >= 20 && end % 4 == 0 {
+            // With a length field that fits, at best an error comes.
+            let mut cut = whole[..end].to_vec();
+            cut[2..4].copy_from_slice(&(end as u16 - 20).to_be_bytes());
+            let answer = sim.ask_bytes(client, &cut);
+            assert!(answer.response.is_none_or(|response| response.code().is_some()));
+        }
+    }
+    sim.nothing_left();
+    sim.ask_bytes(client, &whole).success();
+}
+
+/// Each attribute at sizes that it must not have, in a request whose sender is good.
+#[test]
+fn wrong_sized_values_get_an_error_or_are_ignored() {
+    for kind in (0x0001..0x0030).chain(0x8000..0x8003).map(AttributeType) {
+        for size in [0, 1, 2, 3, 5, 7, 9, 19, 21] {
+            let mut sim = Sim::new();
+            let client = client(&mut sim);
+            let value = vec![0x11; size];
+            let response = sim.allocate_with(client, &[(kind, &value)]).response;
+            let Some(response) = response else { continue };
+            let codes = [None, Some(400), Some(401), Some(420), Some(438), Some(440), Some(508)];
+            assert!(codes.contains(&response.code()), "{kind} {size}: {:?}", response.code());
+            sim.refresh(client, 0);
+            sim.pass(secs(30));
+            sim.nothing_left();
+        }
+    }
+}
+
+#[test]
 fn a_retransmission_while_the_socket_is_opened_is_answered_once() {
     let mut sim = Sim::new();
     let client = client(&mut sim);

@@ -316,6 +316,115 @@ fn attributes_behind_the_integrity_are_not_obeyed() {
     answer.rejected(400);
 }
 
+/// RFC 8489 §14.5: the value is 20 bytes; a shorter one would be guessed.
+#[test]
+fn an_integrity_cut_short_or_drawn_out_is_wrong() {
+    let mut sim = Sim::new();
+    let client = client(&mut sim);
+    sim.challenge(client);
+    for length in (0..40).filter(|length| *length != 20) {
+        let packet = allocate(&mut sim)
+            .with(AttributeType::USERNAME, "alice")
+            .with(AttributeType::REALM, "example.org")
+            .with(AttributeType::NONCE, sim.nonce(client));
+        // As good as it can be: the right HMAC for a message of this length.
+        let mut value = sim.key(client).sign(&packet.encode()).to_vec();
+        value.resize(length, 0);
+        let packet = packet.with(AttributeType::MESSAGE_INTEGRITY, value);
+        sim.ask(client, &packet).rejected(401);
+    }
+    sim.nothing_left();
+}
+
+/// RFC 8489 §14: of several attributes of a type the first counts.
+#[test]
+fn the_first_username_counts() {
+    let mut sim = Sim::new();
+    let client = client(&mut sim);
+    sim.challenge(client);
+    for (names, code) in [(["alice", "bob"], None), (["bob", "alice"], Some(401))] {
+        let packet = allocate(&mut sim)
+            .with(AttributeType::USERNAME, names[0])
+            .with(AttributeType::USERNAME, names[1])
+            .with(AttributeType::NONCE, sim.nonce(client))
+            .with(AttributeType::REALM, "example.org")
+            .signed(sim.key(client));
+        let answer = sim.ask(client, &packet);
+        match code {
+            Some(code) => drop(answer.rejected(code)),
+            None => drop(answer.success()),
+        }
+    }
+}
+
+#[test]
+fn odd_names_are_strangers_names() {
+    let mut sim = Sim::new();
+    let client = client(&mut sim);
+    sim.challenge(client);
+    let long = vec![b'x'; 763];
+    let longer = vec![b'x'; 4096];
+    let names: [&[u8]; 8] =
+        [b"", b"\0", b"alice\0", b"ALICE", b"alice ", b"\xFF\xFE", &long, &longer];
+    for name in names {
+        let packet = allocate(&mut sim)
+            .with(AttributeType::USERNAME, name)
+            .with(AttributeType::REALM, "example.org")
+            .with(AttributeType::NONCE, sim.nonce(client))
+            .signed(sim.key(client));
+        sim.ask(client, &packet).rejected(401);
+    }
+    // Nor is there anything in being empty altogether.
+    let packet = allocate(&mut sim)
+        .with(AttributeType::USERNAME, "")
+        .with(AttributeType::REALM, "")
+        .with(AttributeType::NONCE, "")
+        .with(AttributeType::MESSAGE_INTEGRITY, "");
+    sim.ask(client, &packet).rejected(401);
+}
+
+/// RFC 8489 §14.10: a NONCE is fewer than 128 characters, and none that must be quoted.
+#[test]
+fn a_nonce_is_short_and_plain() {
+    let mut sim = Sim::new();
+    for port in 1..100 {
+        let client = sim.client(&format!("198.51.100.1:{port}"));
+        let nonce = sim.challenge(client).get(AttributeType::NONCE).to_vec();
+        assert!(nonce.len() < 128);
+        assert!(nonce.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_+/".contains(byte)));
+    }
+}
+
+/// A nonce that ends during a call costs a round trip, and nothing else.
+#[test]
+fn a_stale_nonce_on_a_live_allocation_leaves_it_alone() {
+    let mut sim = Sim::with(|config| config.limits.nonce_lifetime = Lifetime::from_secs(100));
+    let client = client(&mut sim);
+    sim.allocate(client).success();
+    sim.permit(client, PEER).success();
+    sim.pass(secs(200));
+    let packet = sim.packet(Method::REFRESH).with(AttributeType::LIFETIME, [0; 4]);
+    let packet = sim.sign(client, packet);
+    sim.ask(client, &packet).rejected(438);
+    sim.send(client, PEER, b"x").reaches(PEER);
+    sim.refresh(client, 600).success();
+}
+
+/// Authentication that fails on somebody's 5-tuple must not harm their allocation.
+#[test]
+fn strangers_on_a_5_tuple_do_not_harm_its_allocation() {
+    let mut sim = Sim::new();
+    let client = client(&mut sim);
+    sim.allocate(client).success();
+    sim.log_in(client, "alice", "wrong");
+    sim.refresh(client, 0).rejected(401);
+    sim.allocate(client).rejected(401);
+    let packet = sim.packet(Method::REFRESH).with(AttributeType::LIFETIME, [0; 4]);
+    sim.ask(client, &packet).rejected(401);
+    sim.log_in(client, "alice", "wonderland");
+    sim.refresh(client, 600).success();
+}
+
 // ---- time-limited credentials: expiry:name, base64(HMAC-SHA1(secret, username))
 
 #[test]
@@ -326,6 +435,34 @@ fn any_of_the_secrets_makes_time_limited_credentials() {
         let user = format!("{}:alice", sim.unix_secs() + 60);
         sim.log_in(client, &user, &common::sim::time_limited_password(secret, &user));
         sim.allocate(client).success();
+    }
+}
+
+#[test]
+fn a_time_limited_password_is_for_one_name_and_one_expiry() {
+    let mut sim = Sim::new();
+    let client = client(&mut sim);
+    let (soon, later) = (sim.unix_secs() + 60, sim.unix_secs() + 6000);
+    let password = |user: &str| common::sim::time_limited_password(common::sim::SECRET, user);
+    let bought = password(&format!("{soon}:alice"));
+    for user in [format!("{later}:alice"), format!("{soon}:bob"), format!("{soon}")] {
+        sim.log_in(client, &user, &bought);
+        sim.allocate(client).rejected(401);
+        let wrong = common::sim::time_limited_password("another secret", &user);
+        sim.log_in(client, &user, &wrong);
+        sim.allocate(client).rejected(401);
+    }
+    let long = "x".repeat(200);
+    for name in ["", ":alice", ":a:b:c", ":マトリックス", &format!(":{long}")] {
+        let user = format!("{soon}{name}");
+        sim.log_in(client, &user, &password(&user));
+        sim.allocate(client).success();
+        // Another user of the same secret is another user.
+        let other = format!("{later}:other");
+        sim.log_in(client, &other, &password(&other));
+        sim.refresh(client, 0).rejected(441);
+        sim.log_in(client, &user, &password(&user));
+        sim.refresh(client, 0).success();
     }
 }
 

@@ -109,6 +109,62 @@ fn a_classic_client_is_told_in_plain() {
     assert_eq!(reply[20..], [0, 1, 0, 8, 0, 1, 0x0F, 0xA0, 198, 51, 100, 1]);
 }
 
+/// RFC 3489 §8.1: what must be understood and is not is named, to a classic client too. Among it is
+/// what would send the answer elsewhere (RESPONSE-ADDRESS, CHANGE-REQUEST, RFC 5780's
+/// RESPONSE-PORT), which nobody may ask for.
+#[test]
+fn nobody_can_have_the_answer_sent_elsewhere() {
+    let mut sim = Sim::new();
+    let client = sim.client("198.51.100.1:4000");
+    for (kind, value) in
+        [(0x0002, &[0, 1, 0, 9, 9, 0, 0, 1][..]), (0x0003, &[0, 0, 0, 6]), (0x0027, &[0, 9, 0, 0])]
+    {
+        let packet = sim.packet(Method::BINDING).with(AttributeType(kind), value);
+        let response = sim.ask(client, &packet).rejected(420);
+        assert_eq!(response.get(AttributeType::UNKNOWN_ATTRIBUTES), kind.to_be_bytes());
+        let mut classic = packet.encode();
+        classic[4..8].copy_from_slice(b"1234");
+        let Out::Reply(reply) = sim.deliver(client, &classic) else { panic!("an answer") };
+        assert_eq!((&reply[..2], &reply[4..20]), (&[0x01, 0x11][..], &classic[4..20]));
+        assert!(
+            reply.ends_with(&[[0, 0x0A, 0, 2], [kind.to_be_bytes()[0], kind as u8, 0, 0]].concat())
+        );
+    }
+}
+
+/// A hundred unknown attributes are all named; more than the answer has room for are cut off.
+#[test]
+fn many_unknown_attributes_are_named_in_an_answer_that_is_shorter_than_the_request() {
+    let mut sim = Sim::new();
+    let client = sim.client("198.51.100.1:4000");
+    for (count, named) in [(1, 1), (100, 100), (256, 256), (5000, 256)] {
+        let packet = (0..count).fold(sim.packet(Method::BINDING), |packet, n| {
+            packet.with(AttributeType(0x4000 + n), b"")
+        });
+        let length = packet.encode().len();
+        let response = sim.ask(client, &packet).rejected(420);
+        assert_eq!(response.get(AttributeType::UNKNOWN_ATTRIBUTES).len(), 2 * named);
+        assert!(response.bytes.len() <= 3 * length && response.bytes.len() < 1200);
+    }
+}
+
+/// RFC 8489 §6.3: "Known-but-unexpected attributes SHOULD be ignored"; and padding "MUST be
+/// ignored" whatever it holds (§14).
+#[test]
+fn unexpected_attributes_and_padding_are_ignored() {
+    let mut sim = Sim::new();
+    let client = sim.client("198.51.100.1:4000");
+    let packet = sim
+        .packet(Method::BINDING)
+        .with(AttributeType::ERROR_CODE, [0, 0, 4, 1])
+        .with(AttributeType::XOR_MAPPED_ADDRESS, b"short")
+        .with(AttributeType::DATA, b"data");
+    let mut bytes = packet.encode();
+    bytes[20 + 8 + 4 + 5..20 + 8 + 4 + 8].fill(0xFF);
+    let response = sim.ask_bytes(client, &bytes).response.expect("an answer");
+    assert_eq!(response.class, Class::Success);
+}
+
 /// RFC 8656 §5: "TURN does not use the backwards-compatibility mechanism".
 #[test]
 fn nothing_but_binding_has_a_classic_form() {

@@ -185,6 +185,45 @@ fn traffic_does_not_refresh_a_channel() {
 }
 
 #[test]
+fn a_channel_number_belongs_to_one_allocation() {
+    let (mut sim, client) = bound();
+    let other = sim.client("198.51.100.2:4000");
+    sim.allocate(other).success();
+    sim.send_on(other, 0x4000, b"x").dropped();
+    sim.bind_channel(other, 0x4000, OTHER_PEER).success();
+    sim.send_on(other, 0x4000, b"x").reaches(OTHER_PEER);
+    sim.send_on(client, 0x4000, b"x").reaches(PEER);
+    sim.peer_sends(PEER, other, b"x").dropped();
+}
+
+/// RFC 8489 §6.3.1: what is repeated is done again, and does no harm.
+#[test]
+fn a_retransmitted_channel_bind_succeeds_again() {
+    let (mut sim, client) = allocated();
+    let packet = sim
+        .packet(Method::CHANNEL_BIND)
+        .with(AttributeType::CHANNEL_NUMBER, [0x40, 0, 0, 0])
+        .peer(addr(PEER));
+    let packet = sim.sign(client, packet);
+    let first = sim.ask(client, &packet).success();
+    assert_eq!(sim.ask(client, &packet).success().bytes, first.bytes);
+    assert_eq!((sim.stats().channels, sim.stats().permissions), (1, 1));
+}
+
+/// Two allocations that are bound to each other: what arrives goes to a client, never back.
+#[test]
+fn allocations_bound_to_each_other_make_no_loop() {
+    let (mut sim, a) = allocated();
+    let b = sim.client("198.51.100.2:4000");
+    sim.allocate(b).success();
+    let (a_at, b_at) = (sim.relayed(a)[0].to_string(), sim.relayed(b)[0].to_string());
+    sim.bind_channel(a, 0x4000, &b_at).success();
+    sim.bind_channel(b, 0x4001, &a_at).success();
+    let out = sim.send_on(a, 0x4000, b"once");
+    assert_eq!(sim.carry(out).arrives_on(0x4001), b"once");
+}
+
+#[test]
 fn a_peer_of_another_family_is_443_and_a_forbidden_one_403() {
     let (mut sim, client) = allocated();
     sim.bind_channel(client, 0x4000, PEER_V6).rejected(443);
