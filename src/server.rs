@@ -10,7 +10,7 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rand::TryRng as _;
 use rand::rngs::SysRng;
-use tokio::runtime;
+use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinError;
 use tokio::time::{interval, sleep};
@@ -49,9 +49,11 @@ pub fn run(config: Config) -> Result<(), ServeError> {
     let bound = Bound::bind(&config, workers)?;
     let up = bound.up();
     let http = bound.http;
+    // Before anything answers: whoever sees the server up may tell it to stop.
+    let control = Control::new()?;
     let handles = start_workers(&config, &found, bound.udp, bound.tcp, &up)?;
     announce(&config, &found, &up, workers);
-    let result = serve(&config, &up, http, &handles);
+    let result = control.serve(&config, &up, http, &handles);
     finish(handles, result)
 }
 
@@ -172,38 +174,65 @@ fn announce(config: &Config, found: &[IpAddr], up: &Up, workers: usize) {
     }
 }
 
-/// The control plane: serves HTTP, watches the workers and waits for a signal.
-fn serve(
-    config: &Config,
-    up: &Up,
-    http: Vec<TcpListener>,
-    workers: &[WorkerHandle],
-) -> Result<(), ServeError> {
-    let runtime = runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("control")
-        .enable_all()
-        .build()
-        .map_err(|error| ServeError::io("the control plane cannot be started", &error))?;
-    let settings = HttpSettings::from_config(config, &up.udp, &up.tcp);
-    runtime.block_on(async {
-        let (end, ended) = tokio::sync::oneshot::channel::<()>();
-        let mut page = tokio::spawn(http::serve(http, settings, async {
-            // The sender going away says the same.
-            let _ = ended.await;
-        }));
-        let drain = Duration::from_secs(config.drain_secs.into());
-        tokio::select! {
-            result = watch(workers) => result?,
-            ended = &mut page => {
-                http_result(ended)?;
-                return Err(ServeError { cause: "the HTTP side ended by itself".to_owned() });
+/// The control plane: a runtime, and the signals that it waits for.
+struct Control {
+    runtime: Runtime,
+    signals: Signals,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Control {
+    fn new() -> Result<Self, ServeError> {
+        let runtime = runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("control")
+            .enable_all()
+            .build()
+            .map_err(|error| ServeError::io("the control plane cannot be started", &error))?;
+        let inside = runtime.enter();
+        let signals = Signals {
+            terminate: listen_for(SignalKind::terminate())?,
+            interrupt: listen_for(SignalKind::interrupt())?,
+            hangup: listen_for(SignalKind::hangup())?,
+        };
+        drop(inside);
+        Ok(Self { runtime, signals })
+    }
+
+    /// Serves HTTP, watches the workers and waits for a signal.
+    fn serve(
+        self,
+        config: &Config,
+        up: &Up,
+        http: Vec<TcpListener>,
+        workers: &[WorkerHandle],
+    ) -> Result<(), ServeError> {
+        let Self { runtime, mut signals } = self;
+        let settings = HttpSettings::from_config(config, &up.udp, &up.tcp);
+        runtime.block_on(async {
+            let (end, ended) = tokio::sync::oneshot::channel::<()>();
+            let mut page = tokio::spawn(http::serve(http, settings, async {
+                // The sender going away says the same.
+                let _ = ended.await;
+            }));
+            let drain = Duration::from_secs(config.drain_secs.into());
+            tokio::select! {
+                result = watch(workers, &mut signals) => result?,
+                ended = &mut page => {
+                    http_result(ended)?;
+                    return Err(ServeError { cause: "the HTTP side ended by itself".to_owned() });
+                }
             }
-        }
-        drop(end);
-        let drained = wind_down(workers, drain).await;
-        http_result(page.await).and(drained)
-    })
+            drop(end);
+            wind_down(workers, drain, &mut signals).await;
+            http_result(page.await)
+        })
+    }
 }
 
 fn http_result(ended: Result<io::Result<()>, JoinError>) -> Result<(), ServeError> {
@@ -214,16 +243,13 @@ fn http_result(ended: Result<io::Result<()>, JoinError>) -> Result<(), ServeErro
 }
 
 /// Waits until the server is told to stop.
-async fn watch(workers: &[WorkerHandle]) -> Result<(), ServeError> {
-    let mut terminate = listen_for(SignalKind::terminate())?;
-    let mut interrupt = listen_for(SignalKind::interrupt())?;
-    let mut hangup = listen_for(SignalKind::hangup())?;
+async fn watch(workers: &[WorkerHandle], signals: &mut Signals) -> Result<(), ServeError> {
     let mut look = interval(WATCH_EVERY);
     loop {
         tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => {
+            _ = signals.terminate.recv() => return Ok(()),
+            _ = signals.interrupt.recv() => return Ok(()),
+            _ = signals.hangup.recv() => {
                 warn!("SIGHUP: this version reads its configuration at start only");
             }
             _ = look.tick() => {
@@ -238,21 +264,18 @@ async fn watch(workers: &[WorkerHandle]) -> Result<(), ServeError> {
 
 /// Lets the calls that are there go on for a while, but no new ones begin. Another signal ends
 /// that at once.
-async fn wind_down(workers: &[WorkerHandle], drain: Duration) -> Result<(), ServeError> {
+async fn wind_down(workers: &[WorkerHandle], drain: Duration, signals: &mut Signals) {
     info!("draining for at most {} s", drain.as_secs());
     for worker in workers {
         // One that has ended already needs no telling.
         let _ = worker.drain();
     }
-    let mut terminate = listen_for(SignalKind::terminate())?;
-    let mut interrupt = listen_for(SignalKind::interrupt())?;
     tokio::select! {
         () = all_drained(workers) => {}
         () = sleep(drain) => info!("stopping with allocations left"),
-        _ = terminate.recv() => info!("stopping at once"),
-        _ = interrupt.recv() => info!("stopping at once"),
+        _ = signals.terminate.recv() => info!("stopping at once"),
+        _ = signals.interrupt.recv() => info!("stopping at once"),
     }
-    Ok(())
 }
 
 fn listen_for(kind: SignalKind) -> Result<Signal, ServeError> {
