@@ -227,12 +227,13 @@ fn config(changes: &str, ports: Ports) -> String {
     text.replace("PORT", &ports.turn.to_string()).replace("HTTP", &ports.http.to_string())
 }
 
-/// A port of 127.0.0.1 that nobody uses at the moment, neither over UDP nor over TCP.
+/// A port that nobody uses at any IPv4 address at the moment, neither over UDP nor over TCP. From
+/// below those that the system gives to clients and the server to relays, so that it stays free.
 pub(crate) fn free_port() -> u16 {
     loop {
-        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free UDP port");
-        let port = udp.local_addr().expect("a bound socket has an address").port();
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+        let port = rand::random_range(16_384..32_768);
+        let any = (Ipv4Addr::UNSPECIFIED, port);
+        if UdpSocket::bind(any).is_ok() && TcpListener::bind(any).is_ok() {
             return port;
         }
     }
