@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use common::{
-    Answer, AttributeType, Class, Client, Method, OpenError, Out, Packet, Response, Sim, Transport,
-    UDP, V6, addr, secs,
+    Answer, AttributeType, Class, Client, Method, OpenError, Out, Packet, Response, SERVER_V4,
+    SERVER_V6, Sim, Transport, UDP, V6, addr, secs,
 };
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
@@ -220,6 +220,7 @@ impl World {
         let texts: Vec<_> = peers.iter().map(ToString::to_string).collect();
         let texts: Vec<_> = texts.iter().map(String::as_str).collect();
         let answer = self.sim.permit_all(self.clients[n], &texts);
+        let nowhere = peers.iter().any(|peer| self.leads_nowhere(*peer));
         let now = self.sim.millis();
         let State::Live(allocation) = &mut self.states[n] else {
             answer.rejected(437);
@@ -229,7 +230,7 @@ impl World {
         all.extend(peers.iter().map(SocketAddr::ip));
         if !peers.iter().all(|peer| allocation.has_family_of(*peer)) {
             answer.rejected(443);
-        } else if peers.iter().any(|p| is_denied(*p) || allocation.relayed.contains(p)) {
+        } else if nowhere || peers.iter().any(|p| is_denied(*p) || allocation.relayed.contains(p)) {
             answer.rejected(403);
         } else if all.len() > PERMISSIONS_MAX {
             answer.rejected(508);
@@ -244,6 +245,7 @@ impl World {
     fn bind_channel(&mut self, n: usize) {
         let (peer, number) = (self.any_peer(), self.rng.random_range(0x3FFF..0x4006));
         let answer = self.sim.bind_channel(self.clients[n], number, &peer.to_string());
+        let nowhere = self.leads_nowhere(peer);
         let now = self.sim.millis();
         let State::Live(allocation) = &mut self.states[n] else {
             answer.rejected(437);
@@ -260,7 +262,7 @@ impl World {
             answer.rejected(443);
         } else if !same_peer || !same_number {
             answer.rejected(400);
-        } else if is_denied(peer) || allocation.relayed.contains(&peer) || peer == addr(LISTENER) {
+        } else if is_denied(peer) || allocation.relayed.contains(&peer) || nowhere {
             answer.rejected(403);
         } else if (is_new && allocation.channels.len() == CHANNELS_MAX)
             || (permission_is_new && allocation.permissions.len() == PERMISSIONS_MAX)
@@ -281,7 +283,7 @@ impl World {
                 allocation.permissions.contains_key(&peer.ip())
                     && allocation.has_family_of(peer)
                     && !allocation.relayed.contains(&peer)
-                    && peer != addr(LISTENER)
+                    && !self.leads_nowhere(peer)
             }
             _ => false,
         };
@@ -302,6 +304,8 @@ impl World {
             State::Live(allocation) => allocation.channels.get(&number).map(|(peer, _)| *peer),
             _ => None,
         };
+        // A channel to a relay of ours is of no use when that has closed.
+        let peer = peer.filter(|peer| !self.leads_nowhere(*peer));
         self.on_its_way(n, out, peer);
     }
 
@@ -331,7 +335,7 @@ impl World {
     /// A peer's datagram comes out as the model says: on a channel, as an indication, or not.
     fn arrives(&self, n: usize, peer: SocketAddr, out: Out) {
         let State::Live(allocation) = &self.states[n] else { return out.dropped() };
-        if !allocation.permissions.contains_key(&peer.ip()) || peer == addr(LISTENER) {
+        if !allocation.permissions.contains_key(&peer.ip()) || self.leads_nowhere(peer) {
             return out.dropped();
         }
         if let Out::ToClient { path, .. } = &out {
@@ -495,6 +499,12 @@ impl World {
             State::Live(allocation) => Some(allocation),
             _ => None,
         })
+    }
+
+    /// Whether it is an address of the server where nothing relays.
+    fn leads_nowhere(&self, peer: SocketAddr) -> bool {
+        [SERVER_V4, SERVER_V6].map(addr).iter().any(|own| own.ip() == peer.ip())
+            && self.owner_of(peer).is_none()
     }
 
     fn owner_of(&self, relayed: SocketAddr) -> Option<usize> {

@@ -148,7 +148,9 @@ fn every_error_and_every_drop_is_counted_as_what_it_is() {
     counts_drop(&mut sim, Drop::NoPermission, |sim| {
         sim.peer_sends(OTHER_PEER, client, b"x").dropped();
     });
-    sim.permit(client, "8.0.0.1:9").success();
+    let neighbour = sim.client("198.51.100.77:4000");
+    let relayed = sim.allocate(neighbour).success().relayed().to_string();
+    sim.permit(client, &relayed).success();
     counts_drop(&mut sim, Drop::PeerRefused, |sim| {
         sim.send(client, "8.0.0.1:3478", b"x").dropped();
     });

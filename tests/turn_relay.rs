@@ -367,10 +367,13 @@ fn an_allocation_never_reaches_itself() {
 
 #[test]
 fn the_ports_that_this_server_listens_on_are_never_reached() {
-    let mut sim = Sim::new();
+    // Even where the operator has opened the server's own addresses.
+    let mut sim = Sim::with(|config| {
+        config.acl.allow =
+            ["8.0.0.1/32", "2600:8::1/128"].map(|net| net.parse().expect("a network")).to_vec();
+    });
     let a = sim.client("198.51.100.1:4000");
     sim.allocate_with(a, &[AND_V6]).success();
-    // The server's address is public, so that its other ports are anybody's.
     sim.permit_all(a, &["8.0.0.1:9", "[2600:8::1]:9"]).success();
     let [v4, v6] = sim.relayed(a)[..] else { panic!("two addresses") };
     for port in [3478, 5349] {
@@ -395,6 +398,7 @@ fn an_address_that_nobody_configured_is_own_as_soon_as_it_relays() {
         let mut sim = Sim::cores(2, 1, |config| {
             config.relay.addresses.clear();
             config.acl.own.clear();
+            config.acl.allow = vec!["8.0.0.0/24".parse().expect("a network")];
             if nat {
                 let (local, external) = (addr("8.0.0.1:0").ip(), addr("8.0.0.99:0").ip());
                 config.relay.external = vec![(local, external)];
@@ -482,4 +486,59 @@ fn behind_a_nat_an_allocation_never_reaches_itself_nor_a_listener() {
         sim.bind_channel(a, 0x4000, listener).rejected(403);
     }
     sim.send(a, &b_at, b"x").reaches(&b_at.replace("8.0.0.1", "10.0.0.5"));
+}
+
+/// The host's other services are behind the same NAT, and often behind its firewall: the external
+/// address must not be a way around either.
+#[test]
+fn behind_a_nat_the_external_address_leads_to_relays_and_nowhere_else() {
+    let mut sim = behind_nat();
+    let [(a, _), (_, b_at)] = pair(&mut sim, [0, 0]);
+    for service in ["8.0.0.1:161", "10.0.0.5:161", "8.0.0.1:49151"] {
+        sim.permit(a, service).rejected(403);
+        sim.bind_channel(a, 0x4000, service).rejected(403);
+        sim.send(a, service, b"x").dropped();
+        sim.peer_sends(service, a, b"x").dropped();
+    }
+    sim.bind_channel(a, 0x4000, &b_at).success();
+}
+
+/// Nothing is translated that is not a relay of ours, even where the operator allows the address.
+#[test]
+fn an_allowed_external_address_is_reached_as_it_is_written() {
+    let (local, external) = (addr("10.0.0.5:0").ip(), addr("8.0.0.1:0").ip());
+    let mut sim = Sim::with(|config| {
+        config.relay.addresses = vec![local];
+        config.relay.external = vec![(local, external)];
+        config.acl.own = vec![local, external];
+        config.acl.allow = vec!["8.0.0.1/32".parse().unwrap()];
+    });
+    let a = sim.client("8.8.4.1:4000");
+    sim.allocate(a).success();
+    sim.permit(a, "8.0.0.1:161").success();
+    sim.send(a, "8.0.0.1:161", b"x").reaches("8.0.0.1:161");
+    sim.send(a, "8.0.0.1:3478", b"x").dropped();
+    sim.permit(a, "10.0.0.5:161").rejected(403);
+}
+
+/// A public address of ours is no public peer: what else runs on this host is not for clients.
+#[test]
+fn an_own_public_address_leads_to_relays_only_unless_it_is_allowed() {
+    for (allow, may) in [(None, false), (Some("8.0.0.1/32"), true)] {
+        let mut sim = Sim::with(|config| {
+            config.relay.addresses = vec![addr("8.0.0.1:0").ip()];
+            config.acl.own = vec![addr("8.0.0.1:0").ip()];
+            config.acl.allow = allow.iter().map(|net| net.parse().unwrap()).collect();
+        });
+        let a = sim.client("8.8.4.1:4000");
+        sim.allocate(a).success();
+        let answer = sim.permit(a, "8.0.0.1:161");
+        if may {
+            answer.success();
+            sim.send(a, "8.0.0.1:161", b"x").reaches("8.0.0.1:161");
+        } else {
+            answer.rejected(403);
+            sim.send(a, "8.0.0.1:161", b"x").dropped();
+        }
+    }
 }

@@ -45,6 +45,9 @@ pub enum Rule {
     OwnListener,
     /// Teredo and 6to4 (RFC 8656 §21.4): reachable only by an `allow` inside the tunnel's prefix.
     Tunnel(IpNet, &'static str),
+    /// An address of this server where nothing relays: what else runs on the host is not for
+    /// clients, and behind a 1:1 NAT it would be reached around the firewall.
+    OwnAddress,
     /// In the operator's `allow`.
     Allow(IpNet),
     /// In the operator's `deny`.
@@ -71,8 +74,11 @@ impl Acl {
         if own_relay {
             return Ruling { allowed: true, rule: Rule::OwnRelay, address: peer.ip() };
         }
+        // A listener on a wildcard answers on every loopback address, and on the unspecified one.
+        let is_here =
+            |form: &IpAddr| form.is_loopback() || form.is_unspecified() || self.own.contains(form);
         if self.listening_ports.contains(&peer.port())
-            && let Some(address) = Forms::of(peer.ip()).find(|form| self.own.contains(form))
+            && let Some(address) = Forms::of(peer.ip()).find(is_here)
         {
             return Ruling { allowed: false, rule: Rule::OwnListener, address };
         }
@@ -129,6 +135,9 @@ impl Acl {
         }
         if let Some(net) = allow {
             return ruling(true, Rule::Allow(*net));
+        }
+        if self.own.contains(&address) {
+            return ruling(false, Rule::OwnAddress);
         }
         if let Some(net) = self.deny.iter().find(|net| net.contains(&address)) {
             return ruling(false, Rule::Deny(*net));
@@ -209,6 +218,10 @@ impl fmt::Display for Ruling {
         match self.rule {
             Rule::OwnRelay => write!(f, "{address} is a relayed address of this server"),
             Rule::OwnListener => write!(f, "this server listens on that port of {address}"),
+            Rule::OwnAddress => write!(
+                f,
+                "{address} is this server's own; only its relayed addresses can be reached"
+            ),
             Rule::Tunnel(net, what) => write!(f, "{address} is in {net}, {what}"),
             Rule::Allow(net) => write!(f, "{address} is in [peers] allow: {net}"),
             Rule::Deny(net) => write!(f, "{address} is in [peers] deny: {net}"),
@@ -292,7 +305,11 @@ mod tests {
     fn a_permission_for_an_own_address_is_judged_packet_by_packet() {
         let at = |peer: &str| peer.parse().expect("an address and a port");
         assert_eq!(acl().permits(at("8.8.8.8:9"), false), Some(Ports::All));
-        assert_eq!(acl().permits(at("8.0.0.1:9"), false), Some(Ports::Judged));
+        assert_eq!(acl().permits(at("8.0.0.1:9"), true), Some(Ports::Judged));
+        assert_eq!(acl().permits(at("8.0.0.1:9"), false), None);
+        let mut allowed = acl();
+        allowed.allow.push("8.0.0.1/32".parse().expect("a range"));
+        assert_eq!(allowed.permits(at("8.0.0.1:9"), false), Some(Ports::Judged));
         assert_eq!(acl().permits(at("10.2.0.1:50000"), true), Some(Ports::Judged));
         assert_eq!(acl().permits(at("10.2.0.1:50000"), false), None);
     }

@@ -12,6 +12,9 @@ use crate::turn::config::Credentials;
 use crate::turn::map::Hasher;
 use crate::wire::{IntegrityKey, Message};
 
+/// The longest USERNAME (RFC 8489 §14.3: fewer than 509 bytes; RFC 5389 allowed 513).
+const USERNAME_MAX: usize = 513;
+
 /// Everybody who may allocate, with their keys.
 pub(super) struct Accounts {
     realm: Box<[u8]>,
@@ -61,7 +64,10 @@ impl Accounts {
         if let Some(key) = self.users.get(username) {
             return key.verifies(message).then(|| key.clone());
         }
-        if !self.secrets.is_empty() && expiry(username).is_some_and(|at| at > unix_secs) {
+        // Longer than any username is (RFC 8489 §14.3): not worth hashing for each secret.
+        let is_name = username.len() <= USERNAME_MAX;
+        if is_name && !self.secrets.is_empty() && expiry(username).is_some_and(|at| at > unix_secs)
+        {
             return self
                 .secrets
                 .iter()

@@ -80,8 +80,11 @@ impl Server {
         self.stats.packets_to_peer += 1;
         self.stats.bytes_to_peer += length as u64;
         let payload = PayloadRange { start: start as u32, end: (start + length) as u32 };
-        let RelayedAddr(local) = self.to_local(peer);
-        Verdict::ToPeer { relay, peer: PeerAddr(local), payload, dont_fragment }
+        // Only a relay of ours is translated: anything else was judged as it was written.
+        let local = self.to_local(peer);
+        let is_relay = || local.0 != peer.0 && self.table.owner(local).is_some();
+        let peer = if is_relay() { PeerAddr(local.0) } else { peer };
+        Verdict::ToPeer { relay, peer, payload, dont_fragment }
     }
 
     /// A datagram of `length` bytes from a peer at a relayed address (RFC 8656 §11.3).

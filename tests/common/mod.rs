@@ -10,7 +10,7 @@ pub(crate) use hairpin::turn::stats::Drop;
 pub(crate) use hairpin::turn::{Action, Config, Lifetime, OpenError, Transport, Verdict};
 pub(crate) use hairpin::wire::{AttributeType, Class, ErrorCode, IntegrityKey, Method};
 pub(crate) use packet::{Packet, Response, addr, xor};
-pub(crate) use sim::{Answer, Client, Out, Sim, secs};
+pub(crate) use sim::{Answer, Client, Out, SERVER_V4, SERVER_V6, Sim, secs};
 
 /// A peer that anybody may reach.
 pub(crate) const PEER: &str = "9.0.0.1:7000";
