@@ -21,7 +21,7 @@ use crate::control::http::{self, HttpSettings};
 use crate::control::{interfaces, quickstart};
 use crate::net::{self, relay, tcp, udp};
 use crate::turn::Lifetime;
-use crate::worker::{self, ConnectionLimits, Failure, QuotaLimits, WorkerHandle, WorkerSetup};
+use crate::worker::{self, CrowdLimits, Failure, QuotaLimits, WorkerHandle, WorkerSetup};
 
 /// How often the main thread looks whether all workers are well.
 const WATCH_EVERY: Duration = Duration::from_millis(200);
@@ -133,13 +133,12 @@ fn start_workers(
     let limits = &config.limits;
     let quota =
         QuotaLimits { per_user: limits.allocations_per_user, total: limits.allocations_total };
-    let connections = ConnectionLimits {
-        total: limits.tcp_connections.div_ceil(workers.max(1)),
+    let crowd = CrowdLimits {
+        total: limits.tcp_connections,
         per_source: limits.tcp_connections_per_source,
-        idle: Lifetime::from_secs(limits.tcp_idle_secs),
     };
     let mut handles = Vec::with_capacity(workers);
-    for seat in worker::seats(workers, quota).map_err(|e| cannot(&e))? {
+    for seat in worker::seats(workers, quota, crowd).map_err(|e| cannot(&e))? {
         let share = handles.len() as u16;
         let mut core = config.turn(found, share, workers as u16);
         // Ports that the system chose are known only now.
@@ -156,7 +155,7 @@ fn start_workers(
             udp: udp.iter_mut().filter_map(Vec::pop).collect(),
             tcp: tcp.iter_mut().filter_map(Vec::pop).collect(),
             relay: relay::Options::default(),
-            connections,
+            idle: Lifetime::from_secs(limits.tcp_idle_secs),
         };
         handles.push(worker::spawn(seat, setup).map_err(|e| cannot(&e))?);
     }

@@ -339,7 +339,7 @@ fn what_is_out_of_step_ends_the_connection() {
 
 #[test]
 fn a_source_gets_no_more_connections_than_its_limit_and_others_are_served() {
-    let server = Server::with("workers = 1\n[limits]\ntcp_connections_per_source = 4");
+    let server = Server::with("workers = 4\n[limits]\ntcp_connections_per_source = 4");
     let greedy = Ipv4Addr::new(127, 0, 0, 7);
     let mut held: Vec<_> = (0..20).map(|_| connect(greedy, server.address())).collect();
     let served: Vec<_> = held.iter_mut().map(is_served).collect();
@@ -352,7 +352,7 @@ fn a_source_gets_no_more_connections_than_its_limit_and_others_are_served() {
 
 #[test]
 fn all_sources_together_get_no_more_connections_than_the_limit() {
-    let server = Server::with("workers = 1\n[limits]\ntcp_connections = 10");
+    let server = Server::with("workers = 4\n[limits]\ntcp_connections = 10");
     let mut held: Vec<_> =
         (0..20).map(|at| connect(Ipv4Addr::new(127, 0, 0, at + 10), server.address())).collect();
     let served = held.iter_mut().map(is_served).filter(|served| *served).count();
@@ -377,11 +377,13 @@ fn who_is_silent_over_tcp_is_let_go_unless_there_is_an_allocation() {
     let mut slow = connect(Ipv4Addr::LOCALHOST, server.address());
     slow.write_all(b"\x00\x01\x00").unwrap();
     let mut alive = connect(Ipv4Addr::LOCALHOST, server.address());
-    alive.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let patient = |stream: &TcpStream, time| stream.set_read_timeout(Some(time)).unwrap();
     while began.elapsed() < Duration::from_millis(1800) {
         assert!(is_served(&mut alive), "who speaks stays");
-        // What waits for nothing else: a tenth of a second in which nothing comes.
+        // A tenth of a second in which nothing comes.
+        patient(&alive, Duration::from_millis(100));
         assert!(alive.read(&mut [0]).is_err());
+        patient(&alive, PATIENCE);
     }
     assert!(is_closed(&mut silent) && is_closed(&mut slow));
     let took = began.elapsed();

@@ -1,38 +1,24 @@
-//! The TCP connections of one worker: how many, from whom, and until when.
+//! The TCP connections of one worker, and until when they stay.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::collections::BinaryHeap;
+use std::sync::Arc;
 
 use crate::net::tcp::Connection;
 use crate::turn::{FiveTuple, Lifetime, Moment, Path, Transport};
+use crate::worker::crowd::Refused;
+use crate::worker::setup::Shared;
 use crate::worker::token::{CONNECTIONS_MAX, Place, Way};
-
-/// What TCP clients may hold at one worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ConnectionLimits {
-    /// Connections in all.
-    pub total: usize,
-    /// Connections from one source: an IPv4 address, or an IPv6 /64.
-    pub per_source: usize,
-    /// How long a connection without an allocation may go without a whole frame.
-    pub idle: Lifetime,
-}
-
-impl Default for ConnectionLimits {
-    fn default() -> Self {
-        Self { total: 10_000, per_source: 256, idle: Lifetime::from_secs(60) }
-    }
-}
 
 /// The table of connections.
 #[derive(Debug)]
 pub(super) struct Connections {
-    limits: ConnectionLimits,
+    shared: Arc<Shared>,
+    /// How long a connection without an allocation may go without a whole frame.
+    idle: Lifetime,
     slots: Vec<Slot>,
     free: Vec<u32>,
     open: usize,
-    count_by_source: HashMap<IpAddr, usize>,
     /// When to look at which place. An entry is not moved when its connection speaks: that is found
     /// out when its time has come. One that its place does not know any more is passed over.
     deadlines: BinaryHeap<Reverse<(Moment, u32)>>,
@@ -78,22 +64,14 @@ impl Client {
     }
 }
 
-/// Why a connection is not kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refused {
-    Total,
-    PerSource,
-}
-
 impl Connections {
-    pub(super) fn new(limits: ConnectionLimits) -> Self {
-        let total = limits.total.min(CONNECTIONS_MAX);
+    pub(super) fn new(shared: Arc<Shared>, idle: Lifetime) -> Self {
         Self {
-            limits: ConnectionLimits { total, ..limits },
+            shared,
+            idle,
             slots: Vec::new(),
             free: Vec::new(),
             open: 0,
-            count_by_source: HashMap::default(),
             deadlines: BinaryHeap::new(),
         }
     }
@@ -105,15 +83,10 @@ impl Connections {
 
     /// Takes a connection in, if the limits allow it.
     pub(super) fn insert(&mut self, now: Moment, connection: Connection) -> Result<Place, Refused> {
-        if self.open >= self.limits.total {
+        if self.open >= CONNECTIONS_MAX {
             return Err(Refused::Total);
         }
-        let count = self.count_by_source.entry(source(connection.client_addr())).or_insert(0);
-        // A limit of nothing would leave an entry of nothing behind.
-        if *count >= self.limits.per_source.max(1) {
-            return Err(Refused::PerSource);
-        }
-        *count += 1;
+        self.shared.crowd.enter(connection.client_addr().ip())?;
         let index = self.free.pop().unwrap_or_else(|| {
             let index = self.slots.len() as u32;
             self.slots.push(Slot { place: Place::first(index), client: None, watched: None });
@@ -133,7 +106,7 @@ impl Connections {
         });
         self.open += 1;
         let place = slot.place;
-        self.watch(index, now + self.limits.idle);
+        self.watch(index, now + self.idle);
         Ok(place)
     }
 
@@ -143,13 +116,7 @@ impl Connections {
         let client = slot.client.take()?;
         self.free.push(place.index);
         self.open -= 1;
-        let source = source(client.connection.client_addr());
-        if let Some(count) = self.count_by_source.get_mut(&source) {
-            *count -= 1;
-            if *count == 0 {
-                self.count_by_source.remove(&source);
-            }
-        }
+        self.shared.crowd.leave(client.connection.client_addr().ip());
         Some(client)
     }
 
@@ -208,7 +175,7 @@ impl Connections {
             }
             slot.watched = None;
             let Some(client) = &slot.client else { continue };
-            let idle = self.limits.idle;
+            let idle = self.idle;
             let deadline = match client.closing {
                 Some(deadline) => deadline,
                 None if is_busy(client) => now + idle,
@@ -220,15 +187,5 @@ impl Connections {
             self.watch(index, deadline);
         }
         None
-    }
-}
-
-/// Whom a connection counts for: an IPv6 host has a whole /64 to itself.
-fn source(client: SocketAddr) -> IpAddr {
-    match client.ip() {
-        IpAddr::V4(ip) => ip.into(),
-        IpAddr::V6(ip) => {
-            std::net::Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into()
-        }
     }
 }

@@ -19,12 +19,13 @@
 //! before the Allocate answer leaves, so whoever sends to that address has heard of it after the
 //! news was posted, and is read after it.
 //!
-//! Two things are shared, each behind a lock that only the beginning and the end of an allocation
-//! touch: the [`Quota`] and the [`Shelf`] of reserved sockets.
+//! Three things are shared, each behind a lock that only a beginning and an end touch: of an
+//! allocation the [`Quota`] and the [`Shelf`] of reserved sockets, of a connection the [`Crowd`].
 
 mod act;
 mod clock;
 mod connections;
+mod crowd;
 mod mailbox;
 mod quota;
 mod relays;
@@ -45,7 +46,7 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
 
-pub use connections::ConnectionLimits;
+pub use crowd::{Crowd, CrowdLimits, Refused};
 pub use mailbox::{Mailbox, State, Unavailable};
 pub use quota::{Exhausted, Quota, QuotaLimits};
 pub use setup::{Failure, Seat, Shared, WorkerHandle, WorkerSetup, seats, spawn};

@@ -1,7 +1,7 @@
 //! How many allocations a user and the server may hold, over all workers.
 //!
-//! One of the two locks that workers share (the other is the shelf of reservations). It is taken
-//! when an allocation begins or ends, and never on a packet's road.
+//! One of the three locks that workers share (the others: the shelf of reservations and the crowd
+//! of connections). It is taken when an allocation begins or ends, and never on a packet's road.
 
 use std::collections::HashMap;
 use std::sync::Mutex;

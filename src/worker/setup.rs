@@ -11,9 +11,10 @@ use std::thread::{Builder, JoinHandle};
 use mio::{Poll, Waker};
 
 use crate::net::{RecvBatch, SendBatch, relay, tcp, udp};
-use crate::turn::{self, Server};
+use crate::turn::{self, Lifetime, Server};
 use crate::worker::clock::Clock;
-use crate::worker::connections::{ConnectionLimits, Connections};
+use crate::worker::connections::Connections;
+use crate::worker::crowd::{Crowd, CrowdLimits};
 use crate::worker::mailbox::{Inbox, Mailbox, State, mailbox};
 use crate::worker::quota::{Quota, QuotaLimits};
 use crate::worker::relays::Relays;
@@ -27,6 +28,8 @@ use crate::worker::{Tcp, Udp, Worker};
 pub struct Shared {
     /// How many allocations there may be.
     pub quota: Quota,
+    /// How many TCP clients there may be.
+    pub crowd: Crowd,
     /// Reserved sockets.
     pub shelf: Shelf,
     /// Each worker's, by index.
@@ -54,8 +57,8 @@ pub struct WorkerSetup {
     pub tcp: Vec<tcp::Listener>,
     /// How its relay sockets are opened.
     pub relay: relay::Options,
-    /// What TCP clients may hold at this worker.
-    pub connections: ConnectionLimits,
+    /// How long a TCP client without an allocation may be silent.
+    pub idle: Lifetime,
 }
 
 /// A running worker.
@@ -80,7 +83,7 @@ pub enum Failure {
 /// # Errors
 ///
 /// Where the kernel has no more descriptors to wait with.
-pub fn seats(workers: usize, quota: QuotaLimits) -> io::Result<Vec<Seat>> {
+pub fn seats(workers: usize, quota: QuotaLimits, crowd: CrowdLimits) -> io::Result<Vec<Seat>> {
     let mut ends = Vec::with_capacity(workers);
     let mut mailboxes = Vec::with_capacity(workers);
     for _ in 0..workers {
@@ -90,7 +93,12 @@ pub fn seats(workers: usize, quota: QuotaLimits) -> io::Result<Vec<Seat>> {
         mailboxes.push(mailbox);
         ends.push((poll, inbox));
     }
-    let shared = Arc::new(Shared { quota: Quota::new(quota), shelf: Shelf::default(), mailboxes });
+    let shared = Arc::new(Shared {
+        quota: Quota::new(quota),
+        crowd: Crowd::new(crowd),
+        shelf: Shelf::default(),
+        mailboxes,
+    });
     let seat = |(index, (poll, inbox))| Seat { index, poll, inbox, shared: Arc::clone(&shared) };
     Ok(ends.into_iter().enumerate().map(seat).collect())
 }
@@ -128,6 +136,7 @@ impl Worker {
         let tcp = |listener| Tcp { listener, queued: false };
         Self {
             index: seat.index,
+            connections: Connections::new(Arc::clone(&seat.shared), setup.idle),
             shared: seat.shared,
             inbox: seat.inbox,
             state: State::Running,
@@ -139,7 +148,6 @@ impl Worker {
             tcp: setup.tcp.into_iter().map(tcp).collect(),
             relays: Relays::default(),
             relay_options: setup.relay,
-            connections: Connections::new(setup.connections),
             ready: VecDeque::new(),
             streams: Vec::new(),
             dirty: Vec::new(),
@@ -221,7 +229,7 @@ impl fmt::Debug for WorkerSetup {
             .field("udp", &self.udp)
             .field("tcp", &self.tcp)
             .field("relay", &self.relay)
-            .field("connections", &self.connections)
+            .field("idle", &self.idle)
             .finish_non_exhaustive()
     }
 }

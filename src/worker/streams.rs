@@ -6,7 +6,7 @@ use std::mem;
 use crate::net::output::Pushed;
 use crate::net::tcp::{Connection, Cut, Deframer};
 use crate::turn::{Lifetime, Path};
-use crate::worker::connections::Refused;
+use crate::worker::crowd::Refused;
 use crate::worker::token::{Place, Token, Way};
 use crate::worker::{Packet, Worker};
 

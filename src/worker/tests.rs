@@ -27,7 +27,8 @@ struct Running {
 struct Options {
     workers: usize,
     quota: QuotaLimits,
-    connections: ConnectionLimits,
+    crowd: CrowdLimits,
+    idle: Lifetime,
     ports: (u16, u16),
 }
 
@@ -36,7 +37,8 @@ impl Default for Options {
         Self {
             workers: 1,
             quota: QuotaLimits::default(),
-            connections: ConnectionLimits::default(),
+            crowd: CrowdLimits::default(),
+            idle: Lifetime::from_secs(60),
             ports: {
                 // Each server its own: a port that one has freed is not taken by another.
                 static NEXT: AtomicU16 = AtomicU16::new(20_000);
@@ -77,7 +79,7 @@ fn start(options: Options) -> Running {
         acl: Acl { allow: vec!["127.0.0.0/8".parse().unwrap()], ..Acl::default() },
         limits: Limits::default(),
     };
-    let seats = seats(options.workers, options.quota).unwrap();
+    let seats = seats(options.workers, options.quota, options.crowd).unwrap();
     let workers = seats.into_iter().enumerate().map(|(index, seat)| {
         let setup = WorkerSetup {
             core: core(index as u16),
@@ -85,7 +87,7 @@ fn start(options: Options) -> Running {
             udp: vec![udp.remove(0)],
             tcp: vec![tcp.remove(0)],
             relay: relay::Options::default(),
-            connections: options.connections,
+            idle: options.idle,
         };
         spawn(seat, setup).unwrap()
     });
@@ -449,8 +451,7 @@ fn bytes_out_of_step_close_the_connection() {
 #[test]
 fn an_idle_connection_is_closed_and_one_with_an_allocation_is_not() {
     let idle = Lifetime::from_secs(1);
-    let connections = ConnectionLimits { idle, ..ConnectionLimits::default() };
-    let server = start(Options { connections, ..Options::default() });
+    let server = start(Options { idle, ..Options::default() });
     let mut busy = Client::tcp(server.address, "alice");
     busy.allocate();
     let Socket::Tcp(mut stream, _) = Client::tcp(server.address, "alice").socket else {
@@ -466,8 +467,8 @@ fn an_idle_connection_is_closed_and_one_with_an_allocation_is_not() {
 #[test]
 fn connections_beyond_the_limits_are_closed_at_once() {
     for (total, per_source) in [(2, 100), (100, 2)] {
-        let connections = ConnectionLimits { total, per_source, ..ConnectionLimits::default() };
-        let server = start(Options { connections, ..Options::default() });
+        let crowd = CrowdLimits { total, per_source };
+        let server = start(Options { crowd, ..Options::default() });
         let mut kept: Vec<_> = (0..2).map(|_| Client::tcp(server.address, "alice")).collect();
         for client in &mut kept {
             success(&client.request(Method::BINDING, &[], None));
