@@ -380,6 +380,26 @@ fn a_user_gets_no_more_allocations_than_the_quota_over_all_workers() {
     }
 }
 
+/// Or one user could hold every odd port, half a minute each, with an allocation that is gone.
+#[test]
+fn a_reserved_port_counts_for_the_quota_until_it_is_taken_or_dropped() {
+    let server = Server::with("workers = 2\n[limits]\nallocations_per_user = 3");
+    let mut one = Client::udp(server.address());
+    let reserved = token(&even_port(&mut one, EVEN_AND_NEXT).unwrap());
+    assert_eq!(one.refresh(0), Ok(0));
+    let mut two = Client::udp(server.address());
+    assert_eq!(even_port(&mut two, EVEN_AND_NEXT).map(drop), Ok(()));
+    // One for the first reservation, two for the second client.
+    let mut more = Client::udp(server.address());
+    assert_eq!(more.try_allocate(), Err(486));
+    // The reservation becomes an allocation, which costs nothing more, and ends as one.
+    let mut taker = Client::udp(server.address());
+    take(&mut taker, &reserved).unwrap();
+    assert_eq!(more.try_allocate(), Err(486));
+    assert_eq!(taker.refresh(0), Ok(0));
+    more.allocate();
+}
+
 #[test]
 fn all_users_together_get_no_more_than_the_total() {
     let server = Server::with("workers = 2\n[limits]\nallocations_total = 6");

@@ -508,9 +508,8 @@ impl World {
     }
 
     fn owner_of(&self, relayed: SocketAddr) -> Option<usize> {
-        self.states.iter().position(
-            |state| matches!(state, State::Live(allocation) if allocation.relayed.contains(&relayed)),
-        )
+        let relays = |allocation: &Allocation| allocation.relayed.contains(&relayed);
+        self.states.iter().position(|state| matches!(state, State::Live(a) if relays(a)))
     }
 
     /// The cores hold what the model holds, and not a thing more.

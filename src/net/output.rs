@@ -77,18 +77,23 @@ impl Output {
     pub fn push(&mut self, parts: [&[u8]; 3], kind: Kind) -> Pushed {
         let len = parts.iter().map(|part| part.len()).sum();
         let mut dropped = 0;
-        if self.bytes.len() + len > self.limit {
+        if self.cost() + len + FRAME_COST > self.limit {
             if kind == Kind::Media {
                 return Pushed::Dropped;
             }
             dropped = self.drop_media();
-            if self.bytes.len() + len > self.limit {
+            if self.cost() + len + FRAME_COST > self.limit {
                 return Pushed::Overflow;
             }
         }
         parts.iter().for_each(|part| self.bytes.extend(*part));
         self.frames.push_back(Frame { len, kind });
         Pushed::Queued { dropped }
+    }
+
+    /// What waits, with what is kept about each frame: many small ones are not for nothing.
+    fn cost(&self) -> usize {
+        self.bytes.len() + self.frames.len() * FRAME_COST
     }
 
     /// Removes every media frame of which no byte has left; returns how many.
@@ -133,6 +138,7 @@ impl Output {
         }
         if self.bytes.is_empty() && self.bytes.capacity() > KEPT_CAPACITY {
             self.bytes = VecDeque::new();
+            self.frames = VecDeque::new();
         }
         Ok(written)
     }
@@ -152,6 +158,9 @@ impl Output {
         frames
     }
 }
+
+/// Bytes kept about a frame while it waits; they count for the limit.
+const FRAME_COST: usize = size_of::<Frame>();
 
 /// An empty queue keeps no more memory than this.
 const KEPT_CAPACITY: usize = 4096;
@@ -190,7 +199,7 @@ mod tests {
 
     #[test]
     fn media_is_dropped_before_control() {
-        let mut output = Output::new(10);
+        let mut output = Output::new(10 + 2 * FRAME_COST);
         let mut stream = Stream { taken: Vec::new(), room: 0 };
         assert_eq!(output.push([b"media", b"", b""], Kind::Media), queued(0));
         assert_eq!(output.push([b"ans", b"w", b""], Kind::Control), queued(0));
@@ -205,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_frame_that_has_begun_to_leave_is_finished() {
-        let mut output = Output::new(10);
+        let mut output = Output::new(10 + 2 * FRAME_COST);
         let mut stream = Stream { taken: Vec::new(), room: 2 };
         assert_eq!(output.push([b"media", b"", b""], Kind::Media), queued(0));
         assert_eq!(output.push([b"medium", b"", b""], Kind::Media), Pushed::Dropped);
@@ -221,7 +230,7 @@ mod tests {
     fn whatever_is_dropped_the_stream_is_made_of_whole_frames_in_order() {
         for seed in 0..50 {
             let mut rng = StdRng::seed_from_u64(seed);
-            let mut output = Output::new(600);
+            let mut output = Output::new(1200);
             let mut stream = Stream { taken: Vec::new(), room: 0 };
             let (mut control, mut dropped, mut frames) = (Vec::new(), 0, 0);
             for number in 0..300_u16 {
@@ -287,7 +296,7 @@ mod tests {
                 Ok(())
             }
         }
-        let mut output = Output::new(10);
+        let mut output = Output::new(10 + 2 * FRAME_COST);
         assert_eq!(output.push([b"a", b"", b""], Kind::Media), queued(0));
         let error = output.write_to(&mut Broken).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);

@@ -109,9 +109,9 @@ impl Listener {
         self.local.ip().is_unspecified().then_some(server.ip())
     }
 
-    /// Appends what has arrived to `batch`, under the name `key`.
-    pub fn receive(&self, batch: &mut RecvBatch, key: SocketKey) -> Received {
-        batch.receive(self.socket.as_fd(), key)
+    /// Appends what has arrived to `batch`, under the name `key`: `most` datagrams at most.
+    pub fn receive(&self, batch: &mut RecvBatch, key: SocketKey, most: usize) -> Received {
+        batch.receive(self.socket.as_fd(), key, most)
     }
 }
 

@@ -32,7 +32,11 @@ impl Worker {
                     self.core.handle_relay_opened(self.now, relay, result);
                 }
                 Action::CloseRelay { relay } => self.close_relay(relay),
-                Action::DropReserved { token } => self.shared.shelf.drop_reserved(token),
+                Action::DropReserved { token } => {
+                    if let Some(user) = self.shared.shelf.drop_reserved(token) {
+                        self.shared.quota.release(&user);
+                    }
+                }
                 Action::AllocationEnded { user } => self.shared.quota.release(&user),
                 // Here a fast path in the kernel would be told.
                 Action::ChannelBound { .. } | Action::ChannelUnbound { .. } => {}
@@ -63,7 +67,9 @@ impl Worker {
         reserve: Option<Reservation>,
         charge: Option<Username>,
     ) -> Result<RelayedAddr, OpenError> {
-        self.charged(charge.as_ref(), |worker| {
+        // A reserved port holds a socket as an allocation does, so it counts as one.
+        let charged = [charge, reserve.as_ref().map(|reservation| reservation.user.clone())];
+        self.charged(&charged, |worker| {
             let options = worker.relay_options;
             let (socket, reserved) = match reserve {
                 None => (RelaySocket::open(local, options)?, None),
@@ -86,27 +92,33 @@ impl Worker {
         token: ReservationToken,
         user: &Username,
     ) -> Result<RelayedAddr, OpenError> {
-        self.charged(Some(user), |worker| {
-            let socket = worker.shared.shelf.take(token, user);
-            worker.insert_relay(relay, socket.ok_or(OpenError::NoReservation)?)
+        self.charged(&[], |worker| {
+            let socket = worker.shared.shelf.take(token, user).ok_or(OpenError::NoReservation)?;
+            // What the reservation was charged the allocation is from now on.
+            worker.insert_relay(relay, socket).inspect_err(|_| worker.shared.quota.release(user))
         })
     }
 
-    /// Opens something that counts for `user`'s quota; where it fails nothing is counted.
+    /// Opens something that counts for the quota, once for each of `users`; where it fails nothing
+    /// is counted.
     fn charged(
         &mut self,
-        user: Option<&Username>,
+        users: &[Option<Username>],
         open: impl FnOnce(&mut Self) -> Result<RelayedAddr, OpenError>,
     ) -> Result<RelayedAddr, OpenError> {
         if self.state != State::Running {
             // 508: the client may try another server.
             return Err(OpenError::Failed);
         }
-        if let Some(user) = user
-            && self.shared.quota.charge(user).is_err()
-        {
-            self.stats.quota_refusals += 1;
-            return Err(OpenError::Quota);
+        let quota = &self.shared.quota;
+        let mut charged = Vec::with_capacity(users.len());
+        for user in users.iter().flatten() {
+            if quota.charge(user).is_err() {
+                charged.into_iter().for_each(|user| quota.release(user));
+                self.stats.quota_refusals += 1;
+                return Err(OpenError::Quota);
+            }
+            charged.push(user);
         }
         let result = open(self);
         match result {
@@ -114,8 +126,8 @@ impl Worker {
             Err(OpenError::InUse) => self.stats.relays_in_use += 1,
             Err(_) => self.stats.relays_failed += 1,
         }
-        if let (Err(_), Some(user)) = (result, user) {
-            self.shared.quota.release(user);
+        if result.is_err() {
+            charged.into_iter().for_each(|user| self.shared.quota.release(user));
         }
         result
     }

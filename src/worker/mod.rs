@@ -136,7 +136,7 @@ impl Worker {
     // Stage 1.
 
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
-        let timeout = match self.ready.is_empty() {
+        let timeout = match self.ready.is_empty() && !self.udp.iter().any(|udp| udp.queued) {
             true => self.next_deadline().map(|deadline| {
                 let now = self.now.moment.as_millis();
                 Duration::from_millis(deadline.as_millis().saturating_sub(now))
@@ -174,7 +174,13 @@ impl Worker {
     fn queue(&mut self, token: Token) {
         let queued = match token {
             Token::Waker => None,
-            Token::Udp(index) => self.udp.get_mut(index as usize).map(|udp| &mut udp.queued),
+            Token::Udp(index) => {
+                // Listeners do not stand in the queue: each turn begins with them.
+                if let Some(udp) = self.udp.get_mut(index as usize) {
+                    udp.queued = true;
+                }
+                None
+            }
             Token::Tcp(index) => self.tcp.get_mut(index as usize).map(|tcp| &mut tcp.queued),
             Token::Relay(place) => self.relays.get(place).map(|relay| &mut relay.queued),
             Token::Connection(place) => {
@@ -188,39 +194,45 @@ impl Worker {
 
     // Stage 2.
 
-    /// Gives each socket in the queue one call, until the batch is full. Whoever was not emptied
-    /// goes to the end of the queue, so that a flood at one socket leaves the others their turns.
+    /// Gives the listeners one call each, with half of the room where others wait, then each socket
+    /// in the queue one, with its share of what is left. Whoever was not emptied goes to the end of
+    /// the queue. So a flood at relay sockets delays neither each other's nor new clients' packets
+    /// by more than a turn.
     fn receive(&mut self) {
         self.stats.turns += 1;
         self.received.clear();
-        for _ in 0..self.ready.len() {
+        let mut waiting = self.ready.len() + self.udp.iter().filter(|udp| udp.queued).count();
+        for (index, udp) in self.udp.iter_mut().enumerate() {
+            if udp.queued {
+                waiting -= 1;
+                let room = self.received.room();
+                let share = if waiting > 0 { room / 2 } else { room };
+                let key = Token::Udp(index as u32).into();
+                let received = udp.listener.receive(&mut self.received, key, share);
+                udp.queued = !received.emptied;
+                self.stats.udp.received(received.datagrams as u64, received.bytes);
+                self.stats.received(&received);
+            }
+        }
+        for left in (1..=self.ready.len()).rev() {
             if self.received.is_full() || self.streams.len() == STREAMS_PER_TURN {
                 break;
             }
             let Some(token) = self.ready.pop_front() else { break };
-            let (received, queued) = match token {
-                Token::Udp(index) => {
-                    let Some(udp) = self.udp.get_mut(index as usize) else { continue };
-                    let received = udp.listener.receive(&mut self.received, token.into());
-                    self.stats.udp.received(received.datagrams as u64, received.bytes);
-                    (received, &mut udp.queued)
-                }
+            match token {
                 Token::Relay(place) => {
                     let Some(relay) = self.relays.get(place) else { continue };
-                    let received = relay.socket.receive(&mut self.received, token.into());
+                    let share = (self.received.room() / left).max(SHARE_MIN);
+                    let received = relay.socket.receive(&mut self.received, token.into(), share);
+                    relay.queued = !received.emptied;
+                    if relay.queued {
+                        self.ready.push_back(token);
+                    }
                     self.stats.peers.received(received.datagrams as u64, received.bytes);
-                    (received, &mut relay.queued)
+                    self.stats.received(&received);
                 }
-                Token::Tcp(_) | Token::Connection(_) => {
-                    self.streams.push(token);
-                    continue;
-                }
-                Token::Waker => continue,
-            };
-            self.stats.received(&received);
-            *queued = !received.emptied;
-            if !received.emptied {
-                self.ready.push_back(token);
+                Token::Tcp(_) | Token::Connection(_) => self.streams.push(token),
+                Token::Udp(_) | Token::Waker => {}
             }
         }
     }
@@ -456,6 +468,8 @@ impl Outlets for Sockets<'_> {
     }
 }
 
+/// Datagrams that a relay socket may hand over in one turn, however many are ready.
+const SHARE_MIN: usize = 4;
 /// Events taken from the kernel at a time.
 const EVENTS: usize = 256;
 /// Listeners and connections served in one turn.

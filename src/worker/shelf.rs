@@ -10,8 +10,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::net::relay::RelaySocket;
 use crate::turn::{ReservationToken, Username};
 
-/// Every reservation of this process. As many as there are allocations at most: each was made by
-/// one, and its core drops it when its time has come.
+/// Every reservation of this process. Each counts for its user's quota, as an allocation does, and
+/// its core drops it when its time has come.
 #[derive(Debug, Default)]
 pub struct Shelf {
     held_by_token: Mutex<HashMap<ReservationToken, Held>>,
@@ -36,10 +36,11 @@ impl Shelf {
         held.remove(&token).map(|held| held.socket)
     }
 
-    /// Closes the socket held under `token`, if nobody has taken it.
-    pub fn drop_reserved(&self, token: ReservationToken) {
+    /// Closes the socket held under `token`, if nobody has taken it; gives whom it was held for.
+    pub fn drop_reserved(&self, token: ReservationToken) -> Option<Username> {
+        // Closed without the lock: a statement's temporaries live until its end.
         let held = self.held().remove(&token);
-        drop(held);
+        held.map(|held| held.user)
     }
 
     /// Sockets held now.
@@ -93,7 +94,8 @@ mod tests {
         shelf.hold(TOKEN, user("a"), socket);
         let open = || RelaySocket::open(local, Options::default());
         assert_eq!(open().unwrap_err(), OpenError::InUse);
-        shelf.drop_reserved(TOKEN);
+        assert_eq!(shelf.drop_reserved(TOKEN), Some(user("a")));
+        assert_eq!(shelf.drop_reserved(TOKEN), None);
         assert!(shelf.is_empty());
         assert!(open().is_ok());
     }

@@ -105,19 +105,30 @@ impl RecvBatch {
         }
     }
 
-    /// Appends what waits at a socket, up to the room that is left; never blocks.
+    /// Datagrams that fit in beside those that are there.
+    pub fn room(&self) -> usize {
+        Self::SLOTS - self.slots.len()
+    }
+
+    /// Appends what waits at a socket, up to `most` or the room that is left; never blocks.
     ///
     /// A call that brought less than there was room for has emptied the socket. An error that the
     /// kernel kept for this socket (ICMP) is no reason to stop: it is counted and passed over.
-    pub(in crate::net) fn receive(&mut self, socket: BorrowedFd<'_>, key: SocketKey) -> Received {
+    pub(in crate::net) fn receive(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        key: SocketKey,
+        most: usize,
+    ) -> Received {
         let mut received = Received::default();
         let first = self.slots.len();
-        let room = Self::SLOTS - first;
+        let room = self.room().min(most);
         if room == 0 {
             return received;
         }
         for _ in 0..PENDING_ERRORS_MAX {
-            let buffers = self.bytes[first * Self::STRIDE..].chunks_exact_mut(Self::STRIDE);
+            let bytes = &mut self.bytes[first * Self::STRIDE..][..room * Self::STRIDE];
+            let buffers = bytes.chunks_exact_mut(Self::STRIDE);
             let buffers = buffers.map(|chunk| &mut chunk[..Self::SLOT_BYTES]);
             match self.arrays.receive(socket, buffers) {
                 Ok(count) => {
