@@ -303,7 +303,10 @@ fn a_relayed_address_of_this_server_is_allowed_and_its_listener_never() {
 
 prop_compose! {
     /// A network near which something interesting happens.
-    fn a_net()(at in 0..DENIED_V4.len() + DENIED_V6.len(), bits: u128, longer in 0u8..6, any: bool, length in 0u8..=128)
+    fn a_net()(
+        at in 0..DENIED_V4.len() + DENIED_V6.len(), bits: u128, longer in 0u8..6, any: bool,
+        length in 0u8..=128,
+    )
         -> IpNet {
         let all: Vec<_> = DENIED_V4.iter().chain(&DENIED_V6).collect();
         let base = net(all[at]);

@@ -430,7 +430,9 @@ proptest! {
     }
 
     #[test]
-    fn addresses_are_written_and_read_alike(transaction: [u8; 12], ip: std::net::IpAddr, port: u16) {
+    fn addresses_are_written_and_read_alike(
+        transaction: [u8; 12], ip: std::net::IpAddr, port: u16,
+    ) {
         let address = SocketAddr::new(ip, port);
         let mut id = [0; 16];
         id[4..].copy_from_slice(&transaction);
