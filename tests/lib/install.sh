@@ -1,9 +1,10 @@
 # shellcheck shell=bash
-# What ring 5 needs besides Rust. Source it and call install_clients ROOT: it installs what is
+# What ring 5 needs besides Rust. Source it and call install_clients ROOT LOG: it installs what is
 # missing, if it may, and leaves the rest to the tests, which say themselves what they lack.
 
 install_clients() {
-  local missing=()
+  local root=$1 log=$2 missing=()
+  : >"$log"
   need() { command -v "$1" >/dev/null || missing+=("$2"); }
   need turnutils_uclient coturn
   need chromium chromium
@@ -20,33 +21,34 @@ install_clients() {
       echo "missing, and only root can install them: ${missing[*]}"
     else
       echo "installing ${missing[*]}"
-      install_packages "${missing[@]}" || echo "some of these could not be installed"
+      install_packages "${missing[@]}" >>"$log" 2>&1 || complain "they could not all be installed"
     fi
   fi
-  install_playwright "$1" || echo "playwright-core could not be installed"
+  install_playwright "$root" >>"$log" 2>&1 || complain "playwright-core could not be installed"
 }
 
-install_packages() {
-  local policy=/usr/sbin/policy-rc.d status=0 coturn_is_new=false
-  [[ " $* " != *" coturn "* ]] || coturn_is_new=true
+complain() {
+  echo "$1; the end of what was said:"
+  tail -n 10 "$log" | sed 's/^/  | /'
+}
+
+# A subshell, for its trap.
+install_packages() (
   # Of coturn only the programs are wanted. Debian starts a service as it installs it, unless this
   # file forbids it.
+  policy=/usr/sbin/policy-rc.d
   if [[ ! -e $policy ]]; then
+    trap 'rm -f "$policy"' EXIT
     printf '#!/bin/sh\nexit 101\n' >"$policy"
     chmod +x "$policy"
-  else
-    policy=""
   fi
-  {
-    apt-get update -qq &&
-      DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"
-  } </dev/null || status=$?
-  [[ -z $policy ]] || rm -f "$policy"
-  if $coturn_is_new && [[ -d /run/systemd/system ]]; then
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -qq </dev/null &&
+    apt-get install -y -qq --no-install-recommends "$@" </dev/null || exit
+  if [[ " $* " == *" coturn "* && -d /run/systemd/system ]]; then
     systemctl disable --quiet coturn.service || true
   fi
-  return "$status"
-}
+)
 
 install_playwright() {
   local directory=$1/tests/browser stamp
