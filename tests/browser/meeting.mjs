@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 
 const CONNECTED = 30_000; // ms; ICE over a relay takes one to three seconds here
 
-// Opens the page in a context of its own and joins a room by link.
+// Opens the page in a context of its own and joins a room: by link, and with media by a click.
 export async function join(browser, server, options) {
   const { room, relayOnly = false, media = false, stunOnly = false } = options;
   const context = await browser.newContext();
@@ -14,6 +14,7 @@ export async function join(browser, server, options) {
   if (stunOnly) await page.addInitScript(withoutRelay);
   const link = { room, relay: Number(relayOnly), media: Number(media), auto: 1 };
   await page.goto(`${server.url}/#${new URLSearchParams(link)}`);
+  if (await page.locator('#state').getAttribute('data-state') === 'idle') await page.click('#join');
   return page;
 }
 

@@ -87,6 +87,31 @@ test('a person who opens the page and clicks "Join" is in a room', async () => {
   await close([page]);
 });
 
+test('a link alone turns on no camera and no microphone', async () => {
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  await page.addInitScript(() => {
+    window.asked = 0;
+    const { getUserMedia } = MediaDevices.prototype;
+    MediaDevices.prototype.getUserMedia = function (...wishes) {
+      window.asked += 1;
+      return getUserMedia.apply(this, wishes);
+    };
+  });
+  for (const media of ['', '&media=1', '&media=00']) {
+    await page.goto('about:blank');
+    await page.goto(`${server.url}/#room=lured${media}&auto=1`);
+    await page.waitForTimeout(500);
+    assert.equal(await page.locator('#state').getAttribute('data-state'), 'idle', media);
+    assert.equal(await page.evaluate(() => window.asked), 0, media);
+    assert.equal(await page.evaluate(() => document.activeElement.id), 'join', media);
+  }
+  await page.click('#join');
+  await page.locator('#state[data-state="joined"]').waitFor({ timeout: 10 * SECOND });
+  assert.ok(await page.evaluate(() => window.asked) > 0);
+  await close([page]);
+});
+
 test('the page asks no other host for anything and breaks no rule of its own policy', async () => {
   const context = await browser.newContext();
   const asked = new Set();
@@ -100,6 +125,7 @@ test('the page asks no other host for anything and breaks no rule of its own pol
   page.on('console', message => message.type() === 'error' && violations.push(message.text()));
   page.on('pageerror', error => violations.push(String(error)));
   const answer = await page.goto(`${server.url}/#room=policy&media=1&auto=1`);
+  await page.click('#join');
   const other = await join(browser, server, { room: 'policy', media: true });
   await Promise.all([page, other].map(one => peerState(one, 'connected')));
 

@@ -40,7 +40,12 @@ window.addEventListener('hashchange', () => {
   const wanted = new URLSearchParams(location.hash.slice(1)).get('room');
   if (!signal && wanted) $('room').value = wanted;
 });
-if (flags.get('auto') === '1') join();
+// A link may bring somebody into a room, but camera and microphone are turned on by a click only:
+// whoever sends the link is not whom they belong to.
+if (flags.get('auto') === '1') {
+  if ($('media').checked) $('join').focus();
+  else join();
+}
 
 async function join() {
   if (signal) return;
