@@ -73,6 +73,11 @@ async fn local_access_needs_a_local_name_and_no_proxy() {
     assert_eq!(server.get("/ice", &[("X-Forwarded-For", "127.0.0.1")]).await.status, 403);
     assert_eq!(server.get_as("evil.example", "/ice", &[]).await.status, 403);
     assert_eq!(server.get_as("localhost:1", "/ice", &[]).await.status, 200);
+    let mut bare_proxy = TcpStream::connect(server.address).await.unwrap();
+    bare_proxy.write_all(b"GET /ice HTTP/1.0\r\nHost: localhost:8080\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    within(bare_proxy.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.0 403"), "{answer}");
     let open = Server::start(HttpSettings { access: Access::Everybody, ..settings() }).await;
     assert_eq!(open.get_as("turn.example", "/ice", &[]).await.status, 200);
 }

@@ -8,8 +8,8 @@
 
 use std::net::IpAddr;
 
-use axum::http::HeaderMap;
 use axum::http::header::{FORWARDED, HOST, ORIGIN};
+use axum::http::{HeaderMap, Version};
 use ipnet::IpNet;
 
 /// Whether the page, the relay and the credentials endpoint are open.
@@ -39,13 +39,18 @@ impl Access {
     /// # Errors
     ///
     /// A sentence that says how the operator can open what is closed.
-    pub fn check(self, tcp_peer: IpAddr, headers: &HeaderMap) -> Result<(), &'static str> {
+    pub fn check(
+        self,
+        tcp_peer: IpAddr,
+        version: Version,
+        headers: &HeaderMap,
+    ) -> Result<(), &'static str> {
         match self {
             Self::Everybody => Ok(()),
             Self::Nobody => Err(
                 "closed by demo = false under [signalling]; set demo = true to open this to all",
             ),
-            Self::Local if is_local(tcp_peer, headers) => Ok(()),
+            Self::Local if is_local(tcp_peer, version, headers) => Ok(()),
             Self::Local => Err("open to this machine only, as http://localhost; \
                 set demo = true under [signalling] to open this to all"),
         }
@@ -54,8 +59,10 @@ impl Access {
 
 /// A loopback connection is not enough. A proxy on this machine also comes from loopback, so
 /// nothing may say that the request was passed on; and a page whose name was re-bound to 127.0.0.1
-/// does, so the name asked for must be local too.
-fn is_local(tcp_peer: IpAddr, headers: &HeaderMap) -> bool {
+/// does, so the name asked for must be local too. A proxy that is told nothing else says nothing of
+/// itself and asks for the name by which it knows us, `localhost`; but it does so in HTTP/1.0, which
+/// no browser speaks.
+fn is_local(tcp_peer: IpAddr, version: Version, headers: &HeaderMap) -> bool {
     let passed_on = headers.contains_key(FORWARDED)
         || ["x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"]
             .iter()
@@ -66,7 +73,8 @@ fn is_local(tcp_peer: IpAddr, headers: &HeaderMap) -> bool {
         host.eq_ignore_ascii_case("localhost")
             || bare.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
     });
-    tcp_peer.to_canonical().is_loopback() && !passed_on && local_host
+    let by_browser = version == Version::HTTP_11;
+    tcp_peer.to_canonical().is_loopback() && by_browser && !passed_on && local_host
 }
 
 /// Which pages a request may come from.
@@ -175,7 +183,8 @@ mod tests {
     }
 
     fn local(peer: &str, lines: &[(&'static str, &str)]) -> bool {
-        Access::Local.check(peer.parse().unwrap(), &headers(lines)).is_ok()
+        let version = Version::HTTP_11;
+        Access::Local.check(peer.parse().unwrap(), version, &headers(lines)).is_ok()
     }
 
     #[test]
@@ -194,13 +203,25 @@ mod tests {
     }
 
     #[test]
+    fn a_proxy_that_says_nothing_of_itself_is_not_local() {
+        // What `proxy_pass http://localhost:8080;` and nothing else makes of any request.
+        let bare = headers(&[("host", "localhost:8080"), ("connection", "close")]);
+        let ask = |access: Access, version| access.check(LOOPBACK.parse().unwrap(), version, &bare);
+        assert!(ask(Access::Local, Version::HTTP_10).is_err());
+        assert!(ask(Access::Local, Version::HTTP_09).is_err());
+        assert!(ask(Access::Local, Version::HTTP_11).is_ok());
+        assert!(ask(Access::Everybody, Version::HTTP_10).is_ok());
+    }
+
+    #[test]
     fn demo_opens_to_all_or_closes_to_all() {
         let (here, there) = (headers(&[("host", "localhost")]), headers(&[("host", "h.example")]));
+        let v = Version::HTTP_11;
         let (loopback, far) = (LOOPBACK.parse().unwrap(), "192.0.2.1".parse().unwrap());
-        assert!(Access::from_demo(Some(true)).check(far, &there).is_ok());
-        assert!(Access::from_demo(Some(false)).check(loopback, &here).is_err());
-        assert!(Access::from_demo(None).check(loopback, &here).is_ok());
-        assert!(Access::from_demo(None).check(far, &there).unwrap_err().contains("demo = true"));
+        assert!(Access::from_demo(Some(true)).check(far, v, &there).is_ok());
+        assert!(Access::from_demo(Some(false)).check(loopback, v, &here).is_err());
+        assert!(Access::from_demo(None).check(loopback, v, &here).is_ok());
+        assert!(Access::from_demo(None).check(far, v, &there).unwrap_err().contains("demo = true"));
     }
 
     #[test]

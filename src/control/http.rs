@@ -299,7 +299,7 @@ async fn guard(
     request: Request,
     next: Next,
 ) -> Response {
-    match site.access.check(visitor.peer, request.headers()) {
+    match site.access.check(visitor.peer, request.version(), request.headers()) {
         Ok(()) => next.run(request).await,
         Err(why) => refusal(StatusCode::FORBIDDEN, "closed", why),
     }
