@@ -35,8 +35,9 @@ pub struct IceSource {
     /// The name or address under which clients reach this server. `None`: the one by which they
     /// reached the page.
     pub public_host: Option<String>,
-    /// How long credentials hold that say nothing else, in seconds; 0 stands for 3600.
-    pub default_ttl_secs: u32,
+    /// How long credentials hold at most, and where nothing else is asked for, in seconds; 0 stands
+    /// for 3600.
+    pub ttl_max_secs: u32,
 }
 
 impl fmt::Debug for IceSource {
@@ -48,7 +49,7 @@ impl fmt::Debug for IceSource {
             .field("turn_tcp_port", &self.turn_tcp_port)
             .field("turns_tcp_port", &self.turns_tcp_port)
             .field("public_host", &self.public_host)
-            .field("default_ttl_secs", &self.default_ttl_secs)
+            .field("ttl_max_secs", &self.ttl_max_secs)
             .finish()
     }
 }
@@ -95,18 +96,19 @@ impl IceSource {
             turn_tcp_port: port(tcp),
             turns_tcp_port: None,
             public_host: config.signalling.public_host.clone(),
-            default_ttl_secs: config.signalling.ttl_secs,
+            ttl_max_secs: config.signalling.ttl_secs,
         }
     }
 
-    /// The lifetime that a request for `asked` seconds gets; `None` if it asks for too much or
-    /// too little.
+    /// The lifetime that a request for `asked` seconds gets, which is never more than what the
+    /// operator gives; `None` if it asks for what nobody is given.
     #[must_use]
     pub fn ttl_secs(&self, asked: Option<u32>) -> Option<u32> {
-        let default = if self.default_ttl_secs == 0 { 3600 } else { self.default_ttl_secs };
+        let given = if self.ttl_max_secs == 0 { 3600 } else { self.ttl_max_secs };
+        let given = given.clamp(*TTL_SECS.start(), *TTL_SECS.end());
         match asked {
-            None => Some(default.clamp(*TTL_SECS.start(), *TTL_SECS.end())),
-            Some(asked) => TTL_SECS.contains(&asked).then_some(asked),
+            None => Some(given),
+            Some(asked) => TTL_SECS.contains(&asked).then(|| asked.min(given)),
         }
     }
 
@@ -253,9 +255,20 @@ mod tests {
     fn lifetimes_are_bounded() {
         assert_eq!(source().ttl_secs(None), Some(3600));
         assert_eq!(source().ttl_secs(Some(60)), Some(60));
-        assert_eq!(source().ttl_secs(Some(86_400)), Some(86_400));
+        let day = IceSource { ttl_max_secs: 86_400, ..source() };
+        assert_eq!(day.ttl_secs(Some(86_400)), Some(86_400));
         assert_eq!(source().ttl_secs(Some(59)), None);
         assert_eq!(source().ttl_secs(Some(86_401)), None);
+    }
+
+    #[test]
+    fn nobody_is_given_credentials_for_longer_than_the_operator_says() {
+        let short = IceSource { ttl_max_secs: 300, ..source() };
+        assert_eq!(short.ttl_secs(None), Some(300));
+        assert_eq!(short.ttl_secs(Some(86_400)), Some(300));
+        assert_eq!(short.ttl_secs(Some(301)), Some(300));
+        assert_eq!(short.ttl_secs(Some(299)), Some(299));
+        assert_eq!(source().ttl_secs(Some(86_400)), Some(3600));
     }
 
     #[test]
