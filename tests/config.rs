@@ -153,6 +153,8 @@ const WRONG: &[(&str, usize, &str, &str)] = &[
     ("[limits]\nallocations_per_user = 0", 2, "would refuse everybody", "at least 1"),
     ("[limits]\nnonce_lifetime_secs = 7200", 2, "an hour at most", "= 3600"),
     ("[limits]\nlifetime_max_secs = 1000000", 2, "a day", "= 3600"),
+    ("[limits]\nlifetime_max_secs = 599", 2, "every client may count on", "600 or more"),
+    ("[limits]\nlifetime_max_secs = 0", 2, "would refuse everybody", "at least 1"),
     ("[signalling]\nrooms = 0", 2, "would refuse everybody", "at least 1"),
     ("[signalling]\nttl_secs = 5", 2, "a minute at least", "ttl_secs = 3600"),
     ("[signalling]\npeers_per_room = 5000", 2, "1000 at most", "several rooms"),

@@ -227,6 +227,14 @@ impl Check<'_> {
             let cause = "no client that lives goes a day without a refresh".to_owned();
             self.wrong(at, cause, "write lifetime_max_secs = 3600, as RFC 8656 §7.2 recommends");
         }
+        if (1..LIFETIME_DEFAULT).contains(&limits.lifetime_max_secs) {
+            let cause = format!(
+                "{} is less than the {LIFETIME_DEFAULT} s that every client may count on \
+                 (RFC 8656 §7.2)",
+                limits.lifetime_max_secs
+            );
+            self.wrong(at, cause, "write lifetime_max_secs = 600 or more; 3600 is recommended");
+        }
     }
 
     pub(super) fn signalling(&mut self, signalling: &Signalling) -> Vec<IpNet> {
@@ -321,3 +329,5 @@ fn user_name(name: &str, beside_secrets: bool) -> Result<(), Wrong> {
 }
 
 const DAY: u32 = 86_400;
+/// What an allocation lives where nobody asks for more (RFC 8656 §3.2), and what no server may cut.
+const LIFETIME_DEFAULT: u32 = 600;

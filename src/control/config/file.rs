@@ -197,7 +197,7 @@ pub struct Signalling {
     pub origins: Vec<String>,
     /// Proxies whose X-Forwarded-For is believed, as CIDR; see [`super::Config::proxies`].
     pub trusted_proxies: Vec<String>,
-    /// How long credentials that are handed out are good.
+    /// How long credentials that are handed out are good, at most.
     pub ttl_secs: u32,
     /// The largest frame.
     pub max_frame_bytes: usize,
