@@ -264,10 +264,13 @@ impl Signalling {
             room_peers: self.peers_per_room,
             rooms_per_socket: self.rooms_per_socket,
             rooms: self.rooms,
+            rooms_per_source: self.rooms_per_source,
             sockets: self.sockets,
             sockets_per_source: self.sockets_per_source,
             opens_per_sec_per_source: self.accepts_per_sec_per_source,
             open_burst_per_source: self.accepts_per_sec_per_source.saturating_mul(2),
+            opens_per_sec: self.accepts_per_sec,
+            open_burst: self.accepts_burst,
             ..defaults
         }
     }
@@ -339,6 +342,16 @@ mod tests {
         assert_eq!(a.credentials.secrets[0].len(), 64);
         assert_ne!(a.credentials.secrets, b.credentials.secrets);
         assert_ne!(a.credentials.nonce_key, b.credentials.nonce_key);
+    }
+
+    #[test]
+    fn what_one_source_and_all_together_may_open_is_the_operators_to_say() {
+        let text = "[signalling]\nrooms_per_source = 1\naccepts_per_sec = 2\naccepts_burst = 3";
+        let limits = Config::parse("t", text, &mut rng(1)).expect("fine").signalling.limits();
+        let told = (limits.rooms_per_source, limits.opens_per_sec, limits.open_burst);
+        assert_eq!(told, (1, 2, 3));
+        let kept = Signalling::default().limits();
+        assert_eq!(kept, signalling::Limits::default(), "the defaults of both are the same");
     }
 
     #[test]

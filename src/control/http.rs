@@ -79,6 +79,8 @@ impl HttpSettings {
             trusted_proxies: config.proxies.clone(),
             limits: signalling.limits(),
             ice: IceSource::from_config(config, udp, tcp),
+            connections: signalling.http_connections,
+            connections_per_source: signalling.http_connections_per_source,
             ..Self::default()
         }
     }
@@ -92,8 +94,8 @@ impl Default for HttpSettings {
             trusted_proxies: Vec::new(),
             limits: Limits::default(),
             ice: IceSource::default(),
-            connections: 1024,
-            connections_per_source: 64,
+            connections: 4096,
+            connections_per_source: 32,
             header_timeout: Duration::from_secs(5),
             stats: watch::Sender::new(Stats::default()),
             extra: Router::new(),

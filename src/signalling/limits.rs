@@ -25,6 +25,8 @@ pub struct Limits {
     pub queue_bytes: usize,
     /// Rooms in all.
     pub rooms: usize,
+    /// Rooms that one source may have founded and that somebody is still in.
+    pub rooms_per_source: usize,
     /// Peers in one room, [`Limits::ROOM_PEERS_HARD`] at most.
     pub room_peers: usize,
     /// Rooms that one socket may be in.
@@ -67,6 +69,7 @@ impl Limits {
             ("frame_depth", self.frame_depth),
             ("queue_frames", self.queue_frames),
             ("rooms", self.rooms),
+            ("rooms_per_source", self.rooms_per_source),
             ("room_peers", self.room_peers),
             ("rooms_per_socket", self.rooms_per_socket),
             ("name_bytes", self.name_bytes),
@@ -120,6 +123,7 @@ impl Default for Limits {
             queue_frames: 256,
             queue_bytes: 256 * 1024,
             rooms: 10_000,
+            rooms_per_source: 128,
             room_peers: 64,
             rooms_per_socket: 16,
             name_bytes: 128,
@@ -128,8 +132,8 @@ impl Default for Limits {
             sockets_per_source: 64,
             opens_per_sec_per_source: 10,
             open_burst_per_source: 20,
-            opens_per_sec: 500,
-            open_burst: 1000,
+            opens_per_sec: 2000,
+            open_burst: 4000,
             heartbeat_ms: 25_000,
             dead_after_ms: 80_000,
         }

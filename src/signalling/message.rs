@@ -72,6 +72,8 @@ pub enum Fault {
     RoomFull,
     /// There are [`Limits::rooms`] rooms.
     Busy,
+    /// The sender's source has founded [`Limits::rooms_per_source`] rooms.
+    SourceBusy,
     /// Nobody of that id shares a room with the sender.
     NoSuchPeer,
     /// Over the socket's rate; the frame was not read.
@@ -93,6 +95,7 @@ impl Fault {
             Self::TooManyRooms => "too-many-rooms",
             Self::RoomFull => "room-full",
             Self::Busy => "busy",
+            Self::SourceBusy => "source-busy",
             Self::NoSuchPeer => "no-such-peer",
             Self::TooManyRequests => "too-many-requests",
         }
@@ -101,7 +104,7 @@ impl Fault {
     /// Whether the same frame may succeed later.
     #[must_use]
     pub fn retryable(self) -> bool {
-        matches!(self, Self::RoomFull | Self::Busy | Self::TooManyRequests)
+        matches!(self, Self::RoomFull | Self::Busy | Self::SourceBusy | Self::TooManyRequests)
     }
 
     /// A sentence for whoever writes the client.
@@ -118,6 +121,7 @@ impl Fault {
             Self::TooManyRooms => "you are in as many rooms as one socket may be",
             Self::RoomFull => "this room is full",
             Self::Busy => "this server has as many rooms as it may have",
+            Self::SourceBusy => "as many rooms as may be were founded from your address",
             Self::NoSuchPeer => "nobody of that id shares a room with you",
             Self::TooManyRequests => "you send faster than the limits in welcome allow",
         }

@@ -235,6 +235,8 @@ pub struct Rooms {
     socket_by_peer: BTreeMap<PeerId, SocketId>,
     /// Names are chosen by strangers; an ordered map gives them no collisions to choose.
     room_by_name: BTreeMap<String, Room>,
+    /// How many of the rooms each source has founded.
+    rooms_by_source: BTreeMap<Source, usize>,
     sources: Sources,
     actions: VecDeque<Action>,
     stats: Stats,
@@ -252,8 +254,10 @@ struct Member {
 }
 
 /// Who is in a room, with what each said about itself.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Room {
+    /// For whom the room counts as long as anybody is in it.
+    founder: Source,
     seat_by_socket: BTreeMap<SocketId, Seat>,
 }
 
@@ -275,6 +279,7 @@ impl Rooms {
             member_by_socket: BTreeMap::new(),
             socket_by_peer: BTreeMap::new(),
             room_by_name: BTreeMap::new(),
+            rooms_by_source: BTreeMap::new(),
             actions: VecDeque::new(),
             stats: Stats::default(),
         }
@@ -406,6 +411,7 @@ impl Rooms {
     /// Closes every socket, without telling anybody of anybody: all hear the same.
     pub fn handle_shutdown(&mut self, now: Millis) {
         self.room_by_name.clear();
+        self.rooms_by_source.clear();
         self.socket_by_peer.clear();
         for (socket, member) in std::mem::take(&mut self.member_by_socket) {
             self.sources.close(now, member.source);
@@ -448,10 +454,19 @@ impl Rooms {
         if member.rooms.len() >= self.limits.rooms_per_socket {
             return Err(Fault::TooManyRooms);
         }
-        if !self.room_by_name.contains_key(name) && self.room_by_name.len() >= self.limits.rooms {
-            return Err(Fault::Busy);
+        if !self.room_by_name.contains_key(name) {
+            if self.room_by_name.len() >= self.limits.rooms {
+                return Err(Fault::Busy);
+            }
+            let founded = self.rooms_by_source.entry(member.source).or_default();
+            if *founded >= self.limits.rooms_per_source {
+                return Err(Fault::SourceBusy);
+            }
+            *founded += 1;
+            let room = Room { founder: member.source, seat_by_socket: BTreeMap::new() };
+            self.room_by_name.insert(name.to_owned(), room);
         }
-        let room = self.room_by_name.entry(name.to_owned()).or_default();
+        let Some(room) = self.room_by_name.get_mut(name) else { return Ok(()) };
         if room.seat_by_socket.len() >= self.limits.room_peers {
             return Err(Fault::RoomFull);
         }
@@ -481,7 +496,14 @@ impl Rooms {
             self.actions.push_back(Action::Send { socket: other, frame: went.clone() });
         }
         if room.seat_by_socket.is_empty() {
+            let founder = room.founder;
             self.room_by_name.remove(name);
+            if let Some(founded) = self.rooms_by_source.get_mut(&founder) {
+                *founded -= 1;
+                if *founded == 0 {
+                    self.rooms_by_source.remove(&founder);
+                }
+            }
         }
         true
     }

@@ -171,6 +171,31 @@ fn rooms_in_all_are_bounded_and_an_empty_room_gives_its_place_back() {
 }
 
 #[test]
+fn rooms_of_one_source_are_bounded_until_the_last_one_leaves() {
+    let mut sim = Sim::with(Limits { rooms_per_source: 2, ..Limits::default() });
+    for socket in [1, 2] {
+        sim.rooms.handle_open(sim.now, SocketId(socket), source(1), &offer()).unwrap();
+    }
+    sim.open(3);
+    sim.join(1, "a");
+    sim.join(2, "b");
+    sim.clear();
+    sim.join(2, "c");
+    let error = sim.take(2).remove(0);
+    assert_eq!((&error["code"], &error["retryable"]), (&json!("source-busy"), &json!(true)));
+    sim.join(2, "a");
+    sim.join(3, "c");
+    assert!(sim.errors(2).is_empty() && sim.errors(3).is_empty(), "rooms of others are free");
+    // The founder is gone, the room is not.
+    sim.close(1, Departure::Closed);
+    sim.join(2, "d");
+    assert_eq!(sim.errors(2), ["source-busy"]);
+    sim.send(2, json!({"type": "leave", "room": "a"}));
+    sim.join(2, "d");
+    assert!(sim.errors(2).is_empty());
+}
+
+#[test]
 fn the_message_rate_is_fifty_after_a_burst_of_two_hundred() {
     let mut sim = Sim::default();
     sim.open(1);
@@ -392,6 +417,7 @@ impl Model {
         let stats = model.sim.rooms.stats();
         assert_eq!((stats.sockets, stats.rooms, stats.sources), (0, 0, 0));
         assert!(model.sim.rooms.socket_by_peer.is_empty());
+        assert!(model.sim.rooms.rooms_by_source.is_empty());
         assert_eq!(model.sim.rooms.poll_timeout(), None);
     }
 

@@ -250,9 +250,14 @@ impl Check<'_> {
             ("peers_per_room", s.peers_per_room == 0),
             ("rooms_per_socket", s.rooms_per_socket == 0),
             ("rooms", s.rooms == 0),
+            ("rooms_per_source", s.rooms_per_source == 0),
             ("sockets", s.sockets == 0),
             ("sockets_per_source", s.sockets_per_source == 0),
             ("accepts_per_sec_per_source", s.accepts_per_sec_per_source == 0),
+            ("accepts_per_sec", s.accepts_per_sec == 0),
+            ("accepts_burst", s.accepts_burst == 0),
+            ("http_connections", s.http_connections == 0),
+            ("http_connections_per_source", s.http_connections_per_source == 0),
         ];
         self.nonzero("signalling", &zero);
         if !(60..=DAY).contains(&s.ttl_secs) {

@@ -219,12 +219,22 @@ pub struct Signalling {
     pub rooms_per_socket: usize,
     /// Rooms in all.
     pub rooms: usize,
+    /// Rooms founded from one address (IPv6: from one /64).
+    pub rooms_per_source: usize,
     /// Sockets in all.
     pub sockets: usize,
     /// Sockets from one address (IPv6: from one /64).
     pub sockets_per_source: usize,
     /// New sockets from one address (IPv6: from one /64).
     pub accepts_per_sec_per_source: u32,
+    /// New sockets from all together, sustained.
+    pub accepts_per_sec: u32,
+    /// New sockets from all together at once.
+    pub accepts_burst: u32,
+    /// HTTP connections in all, beside the sockets.
+    pub http_connections: usize,
+    /// HTTP connections from one address (IPv6: from one /64) that is none of our proxies'.
+    pub http_connections_per_source: usize,
 }
 
 impl Default for Signalling {
@@ -246,9 +256,16 @@ impl Default for Signalling {
             peers_per_room: 64,
             rooms_per_socket: 16,
             rooms: 10_000,
+            rooms_per_source: 128,
             sockets: 10_000,
             sockets_per_source: 64,
             accepts_per_sec_per_source: 10,
+            accepts_per_sec: 2000,
+            accepts_burst: 4000,
+            // Whoever holds connections open without asking for anything needs 128 sources to fill
+            // it; a browser opens six for a moment.
+            http_connections: 4096,
+            http_connections_per_source: 32,
         }
     }
 }
