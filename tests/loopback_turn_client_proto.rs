@@ -16,8 +16,6 @@ use common::server::Server;
 use turn_client_proto::api::{Transmit, TurnConfig, TurnEvent, TurnPollRet, TurnRecvRet};
 use turn_client_proto::client::TurnClient;
 use turn_client_proto::prelude::*;
-use turn_client_proto::stun::auth::Feature;
-use turn_client_proto::stun::types::message::IntegrityAlgorithm;
 use turn_client_proto::tcp::TurnClientTcp;
 use turn_client_proto::types::{AddressFamily, TransportType, TurnCredentials};
 use turn_client_proto::udp::TurnClientUdp;
@@ -322,39 +320,6 @@ fn a_wrong_password_gets_no_allocation() {
     // The first 401 brings the nonce; this client gives no event for the second.
     driver.until("a refusal", |driver| (driver.ignored > 0).then_some(()));
     assert!(driver.events.is_empty(), "{:?}", driver.events);
-}
-
-#[test]
-fn sha_256_alone_is_enough_over_udp() {
-    let server = Server::start();
-    let mut config = config();
-    config.set_supported_integrity(IntegrityAlgorithm::Sha256);
-    let mut driver = Driver::new(&server, Road::udp(), config);
-    let (relayed, peer) = (driver.allocated(), peer());
-    driver.permit(peer.local_addr().unwrap());
-    driver.exchange(&peer, relayed, b"authenticated by SHA-256");
-    driver.delete();
-}
-
-#[test]
-fn sha_256_alone_is_enough_over_tcp() {
-    let server = Server::start();
-    let mut config = config();
-    config.set_supported_integrity(IntegrityAlgorithm::Sha256);
-    let mut driver = Driver::new(&server, Road::tcp(&server), config);
-    let (relayed, peer) = (driver.allocated(), peer());
-    driver.bind(peer.local_addr().unwrap());
-    driver.exchange(&peer, relayed, b"authenticated by SHA-256");
-    driver.delete();
-}
-
-#[test]
-fn a_client_that_insists_on_hiding_its_name_gets_an_allocation() {
-    let server = Server::start();
-    let mut config = config();
-    config.set_anonymous_username(Feature::Required);
-    config.set_supported_integrity(IntegrityAlgorithm::Sha256);
-    Driver::new(&server, Road::udp(), config).allocated();
 }
 
 #[test]

@@ -60,8 +60,8 @@ impl Access {
 /// A loopback connection is not enough. A proxy on this machine also comes from loopback, so
 /// nothing may say that the request was passed on; and a page whose name was re-bound to 127.0.0.1
 /// does, so the name asked for must be local too. A proxy that is told nothing else says nothing of
-/// itself and asks for the name by which it knows us, `localhost`; but it does so in HTTP/1.0, which
-/// no browser speaks.
+/// itself and asks for the name by which it knows us, `localhost`; but it does so in HTTP/1.0,
+/// which no browser speaks.
 fn is_local(tcp_peer: IpAddr, version: Version, headers: &HeaderMap) -> bool {
     let passed_on = headers.contains_key(FORWARDED)
         || ["x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"]

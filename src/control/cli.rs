@@ -49,7 +49,7 @@ pub struct Credentials {
     /// Whom they are for: tells users apart, for their limits and in the log
     #[arg(long, value_name = "NAME", value_parser = user_name)]
     pub user: String,
-    /// How many seconds they are good for [default: ttl_secs in [signalling]]
+    /// How many seconds they are good for (default: ttl_secs of the configuration)
     #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u32).range(1..))]
     pub ttl: Option<u32>,
     /// Print JSON, with iceServers to paste into RTCPeerConnection
@@ -60,7 +60,7 @@ pub struct Credentials {
 /// `hairpin check-peer`
 #[derive(Args, Clone, Debug)]
 pub struct CheckPeer {
-    /// The peer: 192.0.2.1, 192.0.2.1:443, 2001:db8::1 or [2001:db8::1]:443
+    /// The peer: 192.0.2.1, 192.0.2.1:443 or `[2001:db8::1]:443`
     #[arg(value_name = "ADDRESS[:PORT]", value_parser = peer)]
     pub peer: Peer,
 }
