@@ -39,6 +39,7 @@ use super::access::{self, Access, Caller};
 use super::clock::unix_secs;
 use super::config::Config;
 use super::ice::{Grant, IceServer, IceSource, is_user_name};
+use super::meter::{Meter, Metered};
 use super::signal_socket::{self, Desk};
 use crate::signalling::{IceOffer, Limits, Refused, Rooms, Source, Stats};
 
@@ -175,6 +176,7 @@ struct Hall {
     limit: usize,
     limit_per_source: usize,
     header_timeout: Duration,
+    limits: Arc<Limits>,
     trusted_proxies: Vec<IpNet>,
 }
 
@@ -187,6 +189,7 @@ impl Hall {
             limit: settings.connections,
             limit_per_source: settings.connections_per_source,
             header_timeout: settings.header_timeout,
+            limits: Arc::new(settings.limits.clone()),
             trusted_proxies: settings.trusted_proxies.clone(),
         }
     }
@@ -208,8 +211,9 @@ impl Hall {
         let visitor = Visitor { peer: address, reached: local.ip() };
         let router = router.clone();
         let header_timeout = self.header_timeout;
+        let limits = Arc::clone(&self.limits);
         let task = self.connections.spawn(async move {
-            let whole = converse(stream, visitor, router, header_timeout);
+            let whole = converse(stream, visitor, router, header_timeout, &limits);
             if timeout(CONNECTION_LIFETIME, whole).await.is_err() {
                 debug!("an HTTP connection was closed for its age");
             }
@@ -238,20 +242,29 @@ struct Visitor {
 }
 
 /// Speaks HTTP/1 over one connection, until it ends or becomes a WebSocket.
-async fn converse(stream: TcpStream, visitor: Visitor, router: Router, header_timeout: Duration) {
+async fn converse(
+    stream: TcpStream,
+    visitor: Visitor,
+    router: Router,
+    header_timeout: Duration,
+    limits: &Limits,
+) {
     // A reader that stalls must fill our queue, where it is counted, and not megabytes of kernel
     // memory first.
     let _ = socket2::SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER_BYTES);
     let _ = stream.set_nodelay(true);
+    let meter = Arc::new(Meter::default());
+    let metered = Metered::new(stream, limits, Arc::clone(&meter));
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(visitor);
+        request.extensions_mut().insert(Arc::clone(&meter));
         TowerToHyperService::new(router.clone()).call(request)
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
         .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(metered), service)
         .with_upgrades();
     if let Err(error) = connection.await {
         debug!(%error, "an HTTP connection ended early");
@@ -373,6 +386,7 @@ async fn grant(
 async fn signal(
     State(site): State<Arc<Site>>,
     Extension(visitor): Extension<Visitor>,
+    Extension(meter): Extension<Arc<Meter>>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
@@ -394,7 +408,7 @@ async fn signal(
             .max_frame_size(site.frame_bytes * 2)
             .read_buffer_size(READ_BUFFER_BYTES)
             .write_buffer_size(0)
-            .on_upgrade(move |socket| signal_socket::attend(socket, seat)),
+            .on_upgrade(move |socket| signal_socket::attend(socket, seat, meter)),
     }
 }
 

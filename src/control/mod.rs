@@ -10,5 +10,6 @@ pub mod http;
 pub mod ice;
 pub mod interfaces;
 pub mod log;
+mod meter;
 pub mod quickstart;
 mod signal_socket;

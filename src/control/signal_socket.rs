@@ -11,9 +11,11 @@
 //! ```
 //!
 //! So a socket that sends too much waits at the mailbox, and one that reads too little fills its
-//! own queue and is closed as slow. The desk itself never waits for a socket.
+//! own queue: then what peers send it is refused to them, and if nothing moves for a while, or not
+//! even the server's own frames fit, it is closed as slow. The desk itself never waits for a socket.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,6 +28,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite;
 
+use super::meter::Meter;
 use crate::signalling::{
     Action, CloseReason, Departure, IceOffer, Limits, Millis, Received, Refused, Rooms, SocketId,
     Stats,
@@ -118,7 +121,7 @@ impl Desk {
     ///
     /// When a limit is reached, or the server is going down.
     pub(super) async fn open(&self, source: IpAddr, ice: IceOffer) -> Result<Seat, Refused> {
-        let (put, queue) = mpsc::channel(self.limits.queue_frames);
+        let (put, queue) = mpsc::channel(self.limits.queue_frames_hard());
         let (cut, cut_here) = oneshot::channel();
         let waiting = Arc::new(AtomicUsize::new(0));
         let outlet = Outlet { queue: put, waiting: Arc::clone(&waiting), cut };
@@ -205,15 +208,23 @@ impl Clerk {
     }
 
     /// Does what the rooms ask for. A queue that is full closes its socket, which may give others
-    /// something to hear; that ends because each round has a socket less.
+    /// something to hear; that ends because each round has a socket less. A signal that finds no
+    /// room becomes an error frame, which is none itself.
     fn act(&mut self) {
         while let Some(action) = self.rooms.poll_action() {
             match action {
                 Action::Send { socket, frame } => {
                     let Some(outlet) = self.outlet_by_socket.get(&socket) else { continue };
-                    if !outlet.put(frame, self.limits.queue_bytes) {
+                    if !outlet.put(frame, self.limits.queue_bytes_hard()) {
                         self.rooms.handle_close(self.now(), socket, Departure::Slow);
                         self.end(socket, CloseReason::Slow, true);
+                    }
+                }
+                Action::Pass { socket, frame, letter } => {
+                    let Some(outlet) = self.outlet_by_socket.get(&socket) else { continue };
+                    let room = outlet.frames() < self.limits.queue_frames;
+                    if !(room && outlet.put(frame, self.limits.queue_bytes)) {
+                        self.rooms.handle_undelivered(self.now(), letter);
                     }
                 }
                 Action::Close { socket, reason } => self.end(socket, reason, false),
@@ -237,6 +248,11 @@ impl Clerk {
 }
 
 impl Outlet {
+    /// How many frames are in the queue.
+    fn frames(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+
     /// Puts a frame at the end of the queue, or says that there is no room for it.
     fn put(&self, frame: String, limit: usize) -> bool {
         let bytes = frame.len();
@@ -281,13 +297,12 @@ enum End {
 }
 
 /// Serves one socket until it ends.
-pub(super) async fn attend(socket: WebSocket, mut seat: Seat) {
+pub(super) async fn attend(socket: WebSocket, mut seat: Seat, meter: Arc<Meter>) {
     let (mut sink, mut stream) = socket.split();
     let end = {
         let desk = seat.desk.clone();
-        let heartbeat = Duration::from_millis(desk.limits.heartbeat_ms);
         let reader = read(&mut stream, &desk, seat.socket);
-        let writer = write(&mut sink, &mut seat.queue, &seat.waiting, heartbeat);
+        let writer = write(&mut sink, &mut seat.queue, &seat.waiting, &meter, &desk.limits);
         let cut = async {
             match (&mut seat.cut).await {
                 Ok(reason) => End::Close(reason),
@@ -297,9 +312,12 @@ pub(super) async fn attend(socket: WebSocket, mut seat: Seat) {
         };
         tokio::select! { end = cut => end, end = writer => end, end = reader => end }
     };
-    if let End::Close(CloseReason::Dead) = end {
-        seat.how = Departure::Dead;
-    }
+    seat.how = match end {
+        End::Close(CloseReason::Dead) => Departure::Dead,
+        End::Close(CloseReason::Slow) => Departure::Slow,
+        End::Broken(CloseReason::TooManyRequests) => Departure::Expelled,
+        _ => Departure::Closed,
+    };
     // The others hear of it now, not when the farewell is over.
     let desk_keeps_running = seat.desk.clone();
     drop(seat);
@@ -333,19 +351,25 @@ fn fate(error: axum::Error) -> End {
     match error.into_inner().downcast::<Error>().as_deref() {
         Ok(Error::Capacity(_)) => End::Broken(CloseReason::TooLarge),
         Ok(Error::Utf8(_)) => End::Broken(CloseReason::NotUtf8),
+        Ok(Error::Io(error)) if error.kind() == io::ErrorKind::QuotaExceeded => {
+            End::Broken(CloseReason::TooManyRequests)
+        }
         Ok(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => End::Lost,
         Ok(Error::Protocol(_)) => End::Broken(CloseReason::NotWebSocket),
         _ => End::Lost,
     }
 }
 
-/// Writes what is in the queue, and a ping now and then.
+/// Writes what is in the queue, and a ping now and then, until nothing moves any more.
 async fn write(
     sink: &mut SplitSink<WebSocket, Message>,
     queue: &mut mpsc::Receiver<Outgoing>,
     waiting: &AtomicUsize,
-    heartbeat: Duration,
+    meter: &Meter,
+    limits: &Limits,
 ) -> End {
+    let heartbeat = Duration::from_millis(limits.heartbeat_ms);
+    let stalled_after = Duration::from_millis(limits.stalled_after_ms);
     let mut ping = interval_at(Instant::now() + heartbeat, heartbeat);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -361,7 +385,12 @@ async fn write(
             },
             _ = ping.tick() => (Message::Ping(Default::default()), 0),
         };
-        if sink.send(message).await.is_err() {
+        let sent = tokio::select! {
+            biased;
+            sent = sink.send(message) => sent,
+            () = meter.stalled(stalled_after) => return End::Close(CloseReason::Slow),
+        };
+        if sent.is_err() {
             return End::Lost;
         }
         waiting.fetch_sub(bytes, Ordering::Relaxed);

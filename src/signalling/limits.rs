@@ -19,10 +19,12 @@ pub struct Limits {
     /// Offences (a frame over the rate, a frame that is no frame) answered with an error before
     /// the socket is closed. One is forgiven each second.
     pub strikes: u32,
-    /// Frames waiting for one socket; one more and it is closed as slow.
+    /// Frames waiting for one socket; beyond that, signals to it are refused to their senders.
     pub queue_frames: usize,
-    /// Bytes waiting for one socket; one more and it is closed as slow.
+    /// Bytes waiting for one socket; beyond that, signals to it are refused to their senders.
     pub queue_bytes: usize,
+    /// Milliseconds without a byte taken off a queue after which its socket is slow.
+    pub stalled_after_ms: u64,
     /// Rooms in all.
     pub rooms: usize,
     /// Rooms that one source may have founded and that somebody is still in.
@@ -58,6 +60,37 @@ impl Limits {
     /// wanted is another kind of server.
     pub const ROOM_PEERS_HARD: usize = 1000;
 
+    /// Bytes per second that a connection may send for ever, whatever they are: a few times what
+    /// the frames within their rates have, for envelopes, fragments and frames that are refused.
+    #[must_use]
+    pub fn raw_bytes_per_sec(&self) -> u32 {
+        let frames = self.messages_per_sec.saturating_mul(Self::RAW_BYTES_LEAST as u32);
+        self.bytes_per_sec.saturating_add(frames).saturating_mul(4)
+    }
+
+    /// Bytes that a connection may send at once, whatever they are.
+    #[must_use]
+    pub fn raw_byte_burst(&self) -> u32 {
+        let frames = self.message_burst.saturating_mul(Self::RAW_BYTES_LEAST as u32);
+        self.byte_burst.saturating_add(frames).saturating_add(HEAD_BYTES).saturating_mul(2)
+    }
+
+    /// Frames waiting for one socket, the server's own among them; one more and it is slow. Those
+    /// are small, so here it is the bytes that count and this bounds what each costs beside them.
+    #[must_use]
+    pub fn queue_frames_hard(&self) -> usize {
+        self.queue_frames.saturating_mul(16).min(QUEUE_FRAMES_MOST)
+    }
+
+    /// Bytes waiting for one socket, the server's own frames among them; one more and it is slow.
+    #[must_use]
+    pub fn queue_bytes_hard(&self) -> usize {
+        self.queue_bytes.saturating_mul(2)
+    }
+
+    /// As how many bytes a single read counts at least.
+    pub const RAW_BYTES_LEAST: usize = 64;
+
     /// Says what is wrong with limits that cannot hold together, or can never be met.
     ///
     /// # Errors
@@ -82,6 +115,7 @@ impl Limits {
             ("open_burst_per_source", self.open_burst_per_source as usize),
             ("opens_per_sec", self.opens_per_sec as usize),
             ("open_burst", self.open_burst as usize),
+            ("stalled_after_ms", usize::try_from(self.stalled_after_ms).unwrap_or(usize::MAX)),
             ("heartbeat_ms", usize::try_from(self.heartbeat_ms).unwrap_or(usize::MAX)),
         ];
         if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
@@ -122,6 +156,7 @@ impl Default for Limits {
             strikes: 16,
             queue_frames: 256,
             queue_bytes: 256 * 1024,
+            stalled_after_ms: 10_000,
             rooms: 10_000,
             rooms_per_source: 128,
             room_peers: 64,
@@ -142,6 +177,10 @@ impl Default for Limits {
 
 /// `{"id":"…22…","meta":,"polite":false},` and the braces around the list, rounded up.
 const PEER_ENTRY_BYTES: usize = 64;
+/// What the handshake before the first frame may have.
+const HEAD_BYTES: u32 = 16 * 1024;
+/// What the channel behind a queue can count.
+const QUEUE_FRAMES_MOST: usize = 1 << 30;
 /// What the envelope of a relayed `signal` adds to its data, rounded up.
 const FRAME_OVERHEAD: usize = 128;
 

@@ -76,6 +76,10 @@ pub enum Fault {
     SourceBusy,
     /// Nobody of that id shares a room with the sender.
     NoSuchPeer,
+    /// So much waits for the receiver that no more is taken in for it.
+    PeerBusy,
+    /// The sender's joins had the server say more than the socket's byte rate.
+    TooManyJoins,
     /// Over the socket's rate; the frame was not read.
     TooManyRequests,
 }
@@ -97,6 +101,8 @@ impl Fault {
             Self::Busy => "busy",
             Self::SourceBusy => "source-busy",
             Self::NoSuchPeer => "no-such-peer",
+            Self::PeerBusy => "peer-busy",
+            Self::TooManyJoins => "too-many-joins",
             Self::TooManyRequests => "too-many-requests",
         }
     }
@@ -104,7 +110,15 @@ impl Fault {
     /// Whether the same frame may succeed later.
     #[must_use]
     pub fn retryable(self) -> bool {
-        matches!(self, Self::RoomFull | Self::Busy | Self::SourceBusy | Self::TooManyRequests)
+        matches!(
+            self,
+            Self::RoomFull
+                | Self::Busy
+                | Self::SourceBusy
+                | Self::PeerBusy
+                | Self::TooManyJoins
+                | Self::TooManyRequests
+        )
     }
 
     /// A sentence for whoever writes the client.
@@ -123,6 +137,8 @@ impl Fault {
             Self::Busy => "this server has as many rooms as it may have",
             Self::SourceBusy => "as many rooms as may be were founded from your address",
             Self::NoSuchPeer => "nobody of that id shares a room with you",
+            Self::PeerBusy => "too much waits for this peer already; send it again in a moment",
+            Self::TooManyJoins => "your joins have too much told to you and others; wait a little",
             Self::TooManyRequests => "you send faster than the limits in welcome allow",
         }
     }
@@ -137,6 +153,7 @@ impl Fault {
                 | Self::UnknownType
                 | Self::BadName
                 | Self::MetaTooLarge
+                | Self::TooManyJoins
                 | Self::TooManyRequests
         )
     }

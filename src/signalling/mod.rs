@@ -5,12 +5,16 @@
 //! handle_frame(now, socket, Received)                                 handle_shutdown(now)
 //! handle_close(now, socket, Departure)         poll_action() -> Option<Action>
 //! handle_visit(now, source) -> Result          poll_timeout() -> Option<Millis>
+//! handle_undelivered(now, Letter)
 //! ```
 //!
 //! - After each `handle_*`, drain `poll_action`, then read `poll_timeout`.
 //! - Actions come out in the order in which they happened, and the shell keeps one queue for each
 //!   socket: so frames from A to B never overtake, and whoever is told of a peer is told before
 //!   that peer's first signal and never after its last.
+//! - How much waits in a queue only the shell knows. A signal that finds too much there comes back
+//!   by `handle_undelivered` and is refused to its sender: what peers send cannot close a socket,
+//!   and nothing is dropped in silence.
 //! - A socket for which [`Action::Close`] came out is gone from here already. A socket that the
 //!   shell loses or gives up is reported by `handle_close`.
 //! - No clock, socket, lock, `async` or OS randomness: the same seed and inputs give the same
@@ -45,10 +49,10 @@ use serde_json::value::RawValue;
 
 pub use self::limits::Limits;
 pub use self::message::{Fault, PeerId};
-pub use self::rate::Source;
+pub use self::rate::{Bucket, Source};
 
 use self::message::{Reply, Request, ToldPeer, ToldYou};
-use self::rate::{Bucket, Sources};
+use self::rate::Sources;
 
 /// Milliseconds since a beginning that the shell chooses and never moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,6 +92,17 @@ pub enum Action {
         /// The frame, JSON.
         frame: String,
     },
+    /// Put a peer's signal at the end of the socket's queue if there is room for it below
+    /// [`Limits::queue_frames`] and [`Limits::queue_bytes`]; else return the letter to
+    /// [`Rooms::handle_undelivered`].
+    Pass {
+        /// Whose queue.
+        socket: SocketId,
+        /// The frame, JSON.
+        frame: String,
+        /// What to return.
+        letter: Letter,
+    },
     /// Close the socket once its queue is empty.
     Close {
         /// Which one.
@@ -95,6 +110,14 @@ pub enum Action {
         /// The code and the text of the close frame.
         reason: CloseReason,
     },
+}
+
+/// Which signal it was that found no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Letter {
+    from: SocketId,
+    to: PeerId,
+    seq: Option<u64>,
 }
 
 /// Why the server closes a socket. After codes 4000 to 4499 a client should return by itself, with
@@ -111,7 +134,7 @@ pub enum CloseReason {
     NotWebSocket,
     /// The server is going down.
     Shutdown,
-    /// The socket's queue was full.
+    /// The socket's queue was full or did not move.
     Slow,
     /// Nothing was heard for [`Limits::dead_after_ms`].
     Dead,
@@ -218,6 +241,8 @@ pub struct Stats {
     pub faults: u64,
     /// Requests over a socket's rate.
     pub over_rate: u64,
+    /// Signals refused because too much waited for their receiver.
+    pub undelivered: u64,
     /// Sockets closed as slow.
     pub closed_slow: u64,
     /// Sockets closed as dead.
@@ -250,6 +275,9 @@ struct Member {
     rooms: BTreeSet<String>,
     messages: Bucket,
     bytes: Bucket,
+    /// Bytes that its joins may have the server say, at the rate and with the burst of `bytes`:
+    /// a join of a few bytes is told to a whole room, and it of the whole room.
+    told: Bucket,
     strikes: Bucket,
 }
 
@@ -328,6 +356,7 @@ impl Rooms {
                 rooms: BTreeSet::new(),
                 messages: Bucket::full(now, messages_per_sec, message_burst),
                 bytes: Bucket::full(now, bytes_per_sec, byte_burst),
+                told: Bucket::full(now, bytes_per_sec, byte_burst),
                 strikes: Bucket::full(now, 1, strikes),
             },
         );
@@ -365,7 +394,7 @@ impl Rooms {
         match Request::parse(text, &self.limits) {
             Err(fault) => self.fail(now, socket, fault, Context::default()),
             Ok(Request::Join { room, meta }) => {
-                if let Err(fault) = self.join(socket, &room, meta) {
+                if let Err(fault) = self.join(now, socket, &room, meta) {
                     self.fail(
                         now,
                         socket,
@@ -408,6 +437,15 @@ impl Rooms {
         }
     }
 
+    /// Refuses a signal to its sender, who may have gone meanwhile.
+    pub fn handle_undelivered(&mut self, now: Millis, letter: Letter) {
+        let Letter { from, to, seq } = letter;
+        self.stats.signals -= 1;
+        self.stats.undelivered += 1;
+        let to = to.to_string();
+        self.fail(now, from, Fault::PeerBusy, Context { to: Some(&to), seq, room: None });
+    }
+
     /// Closes every socket, without telling anybody of anybody: all hear the same.
     pub fn handle_shutdown(&mut self, now: Millis) {
         self.room_by_name.clear();
@@ -446,13 +484,22 @@ impl Rooms {
         }
     }
 
-    fn join(&mut self, socket: SocketId, name: &str, meta: Option<&RawValue>) -> Result<(), Fault> {
+    fn join(
+        &mut self,
+        now: Millis,
+        socket: SocketId,
+        name: &str,
+        meta: Option<&RawValue>,
+    ) -> Result<(), Fault> {
         let Some(member) = self.member_by_socket.get_mut(&socket) else { return Ok(()) };
         if member.rooms.contains(name) {
             return Err(Fault::AlreadyJoined);
         }
         if member.rooms.len() >= self.limits.rooms_per_socket {
             return Err(Fault::TooManyRooms);
+        }
+        if !member.told.has_any(now) {
+            return Err(Fault::TooManyJoins);
         }
         if !self.room_by_name.contains_key(name) {
             if self.room_by_name.len() >= self.limits.rooms {
@@ -472,9 +519,12 @@ impl Rooms {
         }
 
         let peers = room.seat_by_socket.values().map(Seat::told).collect();
-        let joined = Reply::Joined { room: name, peers, you: ToldYou { polite: true } };
-        self.actions.push_back(Action::Send { socket, frame: joined.emit() });
+        let joined = Reply::Joined { room: name, peers, you: ToldYou { polite: true } }.emit();
         let came = Reply::PeerCame { room: name, id: member.peer, meta, polite: true }.emit();
+        // Its `peer-`, which nobody can be denied, is as long as its `peer+` without the meta.
+        let each = 2 * came.len() - meta.map_or(0, |meta| meta.get().len());
+        member.told.owe(joined.len() + each * room.seat_by_socket.len());
+        self.actions.push_back(Action::Send { socket, frame: joined });
         for &other in room.seat_by_socket.keys() {
             self.actions.push_back(Action::Send { socket: other, frame: came.clone() });
         }
@@ -517,7 +567,8 @@ impl Rooms {
     ) -> Result<(), Fault> {
         // One answer for an id that is none, one that is unknown and one in other rooms only: who
         // is here is told to those who share a room.
-        let receiver = *self.socket_by_peer.get(&to.parse::<PeerId>()?).ok_or(Fault::NoSuchPeer)?;
+        let to = to.parse::<PeerId>()?;
+        let receiver = *self.socket_by_peer.get(&to).ok_or(Fault::NoSuchPeer)?;
         let (Some(from), Some(other)) =
             (self.member_by_socket.get(&socket), self.member_by_socket.get(&receiver))
         else {
@@ -527,7 +578,8 @@ impl Rooms {
             return Err(Fault::NoSuchPeer);
         }
         let frame = Reply::Signal { from: from.peer, seq, data }.emit();
-        self.actions.push_back(Action::Send { socket: receiver, frame });
+        let letter = Letter { from: socket, to, seq };
+        self.actions.push_back(Action::Pass { socket: receiver, frame, letter });
         self.stats.signals += 1;
         Ok(())
     }
@@ -541,7 +593,7 @@ impl Rooms {
                 now,
                 socket,
                 match fault {
-                    Fault::TooManyRequests => CloseReason::TooManyRequests,
+                    Fault::TooManyRequests | Fault::TooManyJoins => CloseReason::TooManyRequests,
                     _ => CloseReason::BadFrames,
                 },
             );

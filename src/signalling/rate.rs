@@ -11,29 +11,42 @@ use super::{Limits, Millis, Refused};
 
 /// Tokens that come back at a steady rate up to a ceiling.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bucket {
-    /// Thousandths of a token, so that a millisecond's share is a whole number.
-    level: u64,
-    ceiling: u64,
-    per_sec: u64,
+pub struct Bucket {
+    /// Thousandths of a token, so that a millisecond's share is a whole number. Negative: owed.
+    level: i64,
+    ceiling: i64,
+    per_sec: i64,
     filled_at: Millis,
 }
 
 impl Bucket {
-    pub(super) fn full(now: Millis, per_sec: u32, burst: u32) -> Self {
-        let ceiling = u64::from(burst) * 1000;
+    /// A bucket that rested long enough.
+    #[must_use]
+    pub fn full(now: Millis, per_sec: u32, burst: u32) -> Self {
+        let ceiling = i64::from(burst) * 1000;
         Self { level: ceiling, ceiling, per_sec: per_sec.into(), filled_at: now }
     }
 
     /// Takes `tokens`, or nothing and says no.
-    pub(super) fn take(&mut self, now: Millis, tokens: usize) -> bool {
+    pub fn take(&mut self, now: Millis, tokens: usize) -> bool {
         self.fill(now);
-        let wanted = (tokens as u64).saturating_mul(1000);
+        let wanted = thousandths(tokens);
         let enough = self.level >= wanted;
         if enough {
             self.level -= wanted;
         }
         enough
+    }
+
+    /// Whether a token is there.
+    pub fn has_any(&mut self, now: Millis) -> bool {
+        self.fill(now);
+        self.level >= 1000
+    }
+
+    /// Takes `tokens`, and be it on credit.
+    pub fn owe(&mut self, tokens: usize) {
+        self.level = self.level.saturating_sub(thousandths(tokens));
     }
 
     fn is_full(&mut self, now: Millis) -> bool {
@@ -43,15 +56,19 @@ impl Bucket {
 
     /// How long an empty bucket takes to fill.
     fn refill_ms(&self) -> u64 {
-        self.ceiling.div_ceil(self.per_sec.max(1))
+        self.ceiling.unsigned_abs().div_ceil(self.per_sec.max(1).unsigned_abs())
     }
 
     fn fill(&mut self, now: Millis) {
-        let elapsed = now.0.saturating_sub(self.filled_at.0);
+        let elapsed = i64::try_from(now.0.saturating_sub(self.filled_at.0)).unwrap_or(i64::MAX);
         self.level =
             self.level.saturating_add(elapsed.saturating_mul(self.per_sec)).min(self.ceiling);
         self.filled_at = self.filled_at.max(now);
     }
+}
+
+fn thousandths(tokens: usize) -> i64 {
+    i64::try_from(tokens).unwrap_or(i64::MAX).saturating_mul(1000)
 }
 
 /// Who counts as one when sockets are counted.
@@ -204,6 +221,15 @@ mod tests {
         assert!(!bucket.take(Millis(19), 1));
         assert!(bucket.take(Millis(20), 1));
         assert_eq!((0..300).filter(|_| bucket.take(Millis(1020), 1)).count(), 50);
+    }
+
+    #[test]
+    fn what_was_taken_on_credit_is_owed() {
+        let mut bucket = Bucket::full(Millis(0), 10, 20);
+        bucket.owe(50); // more than there ever is
+        assert!(!bucket.has_any(Millis(3_000)), "thirty were owed");
+        assert!(bucket.has_any(Millis(3_100)));
+        assert!(bucket.take(Millis(3_100), 1) && !bucket.take(Millis(3_100), 1));
     }
 
     #[test]

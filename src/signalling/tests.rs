@@ -74,8 +74,42 @@ fn data_travels_as_the_bytes_that_came() {
     sim.clear();
     let data = r#"{"z":1.0,  "a":1e5,"\u00e9":[ ]}"#;
     sim.send_text(1, &format!(r#"{{"type":"signal","to":"{b}","data":{data}}}"#));
-    let Some(Action::Send { frame, .. }) = sim.rooms.poll_action() else { panic!() };
+    let Some(Action::Pass { frame, .. }) = sim.rooms.poll_action() else { panic!() };
     assert!(frame.contains(data), "{frame}");
+}
+
+#[test]
+fn a_signal_that_finds_no_room_is_refused_to_its_sender_and_to_nobody_else() {
+    let mut sim = Sim::default();
+    let (a, b, c) = (sim.open(1), sim.open(2), sim.open(3));
+    for socket in 1..=3 {
+        sim.join(socket, "r");
+    }
+    sim.clear();
+    sim.busy.insert(2);
+    // Again and again: it is no offence, as the sender cannot know.
+    for seq in 0..50 {
+        sim.send(1, json!({"type": "signal", "to": b, "seq": seq, "data": 0}));
+        let error = sim.take(1).remove(0);
+        assert_eq!((&error["code"], &error["retryable"]), (&json!("peer-busy"), &json!(true)));
+        assert_eq!((&error["to"], &error["seq"]), (&json!(b), &json!(seq)));
+    }
+    assert!(sim.take(2).is_empty());
+    sim.send(1, json!({"type": "signal", "to": c, "data": 0}));
+    assert_eq!(sim.take(3), [json!({"type": "signal", "from": a, "data": 0})]);
+    sim.send(3, json!({"type": "leave", "room": "r"}));
+    assert_eq!(sim.take(2)[0]["type"], "peer-", "what the server says itself is queued");
+    sim.busy.clear();
+    sim.send(1, json!({"type": "signal", "to": b, "data": 1}));
+    assert_eq!(sim.take(2), [json!({"type": "signal", "from": a, "data": 1})]);
+    assert_eq!((sim.rooms.stats().signals, sim.rooms.stats().undelivered), (2, 50));
+    assert_eq!(sim.closes(), []);
+    // A sender who is gone by then hears nothing, and nothing breaks.
+    sim.clear();
+    sim.busy.insert(2);
+    sim.send(1, json!({"type": "signal", "to": b, "data": 2}));
+    sim.close(1, Departure::Closed);
+    assert!(sim.take(1).is_empty());
 }
 
 #[test]
@@ -228,6 +262,42 @@ fn the_byte_rate_is_sixteen_kib_after_a_burst_of_256() {
     sim.now.0 += 3_000;
     sim.send(1, json!({"type": "signal", "to": b, "data": data}));
     assert!(sim.errors(1).is_empty());
+}
+
+#[test]
+fn a_join_costs_what_it_has_the_server_say() {
+    let mut sim = Sim::default();
+    let meta = "m".repeat(1000);
+    let join = json!({"type": "join", "room": "r", "meta": meta});
+    for socket in 1..=63 {
+        sim.open(socket);
+        sim.send(socket, join.clone());
+        assert!(sim.errors(socket).is_empty(), "a room that fills is no offence");
+        sim.clear();
+    }
+    // Somebody who comes and goes again and again, with small frames.
+    sim.open(64);
+    let said = |sim: &mut Sim| {
+        sim.collect();
+        let all = std::mem::take(&mut sim.inbox).into_values().flatten();
+        all.map(|frame| frame.to_string().len()).sum::<usize>()
+    };
+    let mut bytes = 0;
+    let mut refused = 0;
+    while refused == 0 {
+        sim.join(64, "r");
+        sim.collect();
+        let inbox = &sim.inbox[&64];
+        refused = inbox.iter().filter(|frame| frame["code"] == "too-many-joins").count();
+        sim.send(64, json!({"type": "leave", "room": "r"}));
+        bytes += said(&mut sim);
+    }
+    // The burst, and one join more, on credit.
+    assert!(bytes < (256 + 80) * 1024, "{bytes}");
+    assert_eq!(sim.closes(), []);
+    sim.now.0 += 10_000;
+    sim.join(64, "r");
+    assert!(sim.errors(64).is_empty());
 }
 
 #[test]
@@ -480,8 +550,12 @@ impl Model {
     /// Everything that came out is something its receiver may hear, in an order that makes sense.
     fn check_what_was_sent(&mut self) {
         while let Some(action) = self.sim.rooms.poll_action() {
-            let Action::Send { socket: SocketId(socket), frame } = action else {
-                continue; // over the rate for long enough: not what is tested here
+            let (SocketId(socket), frame) = match action {
+                Action::Send { socket, frame } | Action::Pass { socket, frame, .. } => {
+                    (socket, frame)
+                }
+                // Over the rate for long enough: not what is tested here.
+                Action::Close { .. } => continue,
             };
             let frame: Value = serde_json::from_str(&frame).unwrap();
             let text = |key: &str| frame[key].as_str().unwrap().to_owned();
@@ -541,6 +615,8 @@ struct Sim {
     now: Millis,
     closes: Vec<(u64, CloseReason)>,
     inbox: BTreeMap<u64, Vec<Value>>,
+    /// For whom too much waits.
+    busy: BTreeSet<u64>,
 }
 
 impl Default for Sim {
@@ -556,6 +632,7 @@ impl Sim {
             now: Millis(1_000),
             closes: Vec::new(),
             inbox: BTreeMap::new(),
+            busy: BTreeSet::new(),
         }
     }
 
@@ -610,7 +687,10 @@ impl Sim {
     fn collect(&mut self) {
         while let Some(action) = self.rooms.poll_action() {
             match action {
-                Action::Send { socket, frame } => {
+                Action::Pass { socket, letter, .. } if self.busy.contains(&socket.0) => {
+                    self.rooms.handle_undelivered(self.now, letter);
+                }
+                Action::Send { socket, frame } | Action::Pass { socket, frame, .. } => {
                     let frame = serde_json::from_str(&frame).unwrap();
                     self.inbox.entry(socket.0).or_default().push(frame);
                 }

@@ -209,9 +209,9 @@ pub struct Signalling {
     pub bytes_per_sec: u32,
     /// Bytes that a socket may send at once.
     pub bytes_burst: u32,
-    /// Frames waiting for a socket that reads slowly; beyond that it is closed.
+    /// Frames waiting for a socket that reads slowly; beyond that signals to it are refused.
     pub queue_frames: usize,
-    /// Bytes waiting for a socket that reads slowly; beyond that it is closed.
+    /// Bytes waiting for a socket that reads slowly; beyond that signals to it are refused.
     pub queue_bytes: usize,
     /// Peers in one room.
     pub peers_per_room: usize,
