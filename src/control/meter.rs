@@ -1,9 +1,9 @@
 //! What goes over a connection, counted below HTTP and WebSocket.
 //!
-//! Empty fragments and control frames never become a message that the rooms could charge for, and a
-//! frame that dribbles in costs a system call for each byte. So the bytes that come are held against
-//! a rate of their own, with each read counted as a small packet at least. The bytes that go out
-//! tell a client that reads slowly from one that does not read at all.
+//! Empty fragments and control frames never become a message that the rooms could charge for, and
+//! a frame that dribbles in costs a system call for each byte. So the bytes that come are held
+//! against a rate of their own, with each read counted as a small packet at least. The bytes that
+//! go out tell a client that reads slowly from one that does not read at all.
 
 use std::io::{Error, ErrorKind, IoSlice, Result};
 use std::pin::Pin;

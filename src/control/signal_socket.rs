@@ -12,7 +12,8 @@
 //!
 //! So a socket that sends too much waits at the mailbox, and one that reads too little fills its
 //! own queue: then what peers send it is refused to them, and if nothing moves for a while, or not
-//! even the server's own frames fit, it is closed as slow. The desk itself never waits for a socket.
+//! even the server's own frames fit, it is closed as slow. The desk itself never waits for a
+//! socket.
 
 use std::collections::HashMap;
 use std::io;
