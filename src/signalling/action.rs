@@ -43,7 +43,8 @@ pub enum Action {
         frame: String,
     },
     /// Put a peer's signal at the end of the socket's queue if there is room for it below
-    /// [`Limits::queue_frames`](super::Limits::queue_frames) and [`Limits::queue_bytes`](super::Limits::queue_bytes); else return the letter to
+    /// [`Limits::queue_frames`](super::Limits::queue_frames) and
+    /// [`Limits::queue_bytes`](super::Limits::queue_bytes); else return the letter to
     /// [`Rooms::handle_undelivered`](super::Rooms::handle_undelivered).
     Pass {
         /// Whose queue.
