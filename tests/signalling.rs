@@ -31,6 +31,7 @@ async fn the_page_and_its_parts_carry_a_strict_policy_and_nothing_from_elsewhere
         ("/", "text/html"),
         ("/app.js", "text/javascript"),
         ("/peer.js", "text/javascript"),
+        ("/returning.js", "text/javascript"),
         ("/signal.js", "text/javascript"),
         ("/style.css", "text/css"),
     ] {

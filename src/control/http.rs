@@ -296,6 +296,7 @@ fn router(settings: HttpSettings, desk: Desk) -> Router {
         .route("/style.css", get(|| page(CSS, include_str!("page/style.css"))))
         .route("/app.js", get(|| page(JAVASCRIPT, include_str!("page/app.js"))))
         .route("/peer.js", get(|| page(JAVASCRIPT, include_str!("page/peer.js"))))
+        .route("/returning.js", get(|| page(JAVASCRIPT, include_str!("page/returning.js"))))
         .route("/signal.js", get(|| page(JAVASCRIPT, include_str!("page/signal.js"))))
         .route("/ice", get(ice))
         .route("/v1/signal", get(signal))

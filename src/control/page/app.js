@@ -3,14 +3,11 @@
 // Everything that others send is text: it goes in by textContent and nothing else.
 
 import { Peer, selectedPair } from './peer.js';
+import { canProve, isKey, proofs, whoReturned } from './returning.js';
 import { Signal } from './signal.js';
 
 const $ = (id) => document.getElementById(id);
 const flags = new URLSearchParams(location.hash.slice(1));
-
-// Stays the same when the signalling socket comes back under another id: by it the others know
-// that a call which never ended still has the same person at its end.
-const session = randomText(20);
 
 const peers = new Map(); // id → Peer
 const hairpin = window.hairpin = { peers, self: null };
@@ -63,26 +60,43 @@ async function join() {
   if (!await refreshIce()) return;
   if (signal !== joining) return;
 
+  // Who comes back has to be recognised first, which takes a moment, and what follows must wait.
+  let turn = Promise.resolve();
+  const on = (type, handle) => signal.addEventListener(type, ({ detail }) => {
+    turn = turn.then(() => signal === joining && handle(detail)).catch((error) => {
+      console.warn(`could not deal with "${type}"`, error);
+    });
+  });
+
   let admitted = false;
-  signal.addEventListener('welcome', ({ detail }) => {
-    hairpin.self = detail.peer;
-    if (ice.iceServers.length === 0) ice = { iceServers: detail.iceServers };
-    signal.send({ type: 'join', room, meta: { session, name: myName() } });
+  let welcomed = ''; // our id as long as the socket is there
+  signal.addEventListener('welcome', ({ detail }) => { welcomed = detail.peer; });
+  signal.addEventListener('lost', () => { welcomed = ''; });
+  on('welcome', async ({ peer, iceServers }) => {
+    if (ice.iceServers.length === 0) ice = { iceServers };
+    const back = await proofs(peers.values(), peer);
+    if (signal !== joining || welcomed !== peer) return;
+    hairpin.self = peer;
+    signal.send({ type: 'join', room, meta: { name: myName(), ...(back && { back }) } });
   });
-  signal.addEventListener('joined', ({ detail }) => {
+  on('joined', ({ peers: present }) => {
     admitted = true;
-    meet(detail.peers);
+    return meet(present);
   });
-  signal.addEventListener('peer+', ({ detail }) => peerCame(detail, true));
-  signal.addEventListener('peer-', ({ detail }) => peerWent(detail.id, detail.reason));
-  signal.addEventListener('signal', ({ detail }) => peers.get(detail.from)?.receive(detail.data));
-  signal.addEventListener('error', ({ detail }) => {
+  on('peer+', (one) => appear(one, true));
+  on('peer-', ({ id, reason }) => peerWent(id, reason));
+  on('signal', ({ from, data }) => peers.get(from)?.receive(data));
+  on('error', ({ code, message, to }) => {
     // Someone may leave while a frame to them is under way; that is no news.
-    if (detail.code === 'no-such-peer') return;
-    hint(`The relay says: ${detail.message}.`);
-    if (!admitted) fail(detail.message);
+    if (code === 'no-such-peer') return;
+    if (code === 'peer-busy') {
+      peers.get(to)?.retry();
+      return;
+    }
+    hint(`The relay says: ${message}.`);
+    if (!admitted) fail(message);
   });
-  signal.addEventListener('lost', () => {
+  on('lost', () => {
     hint('The signalling connection broke; calls go on, and it is being restored.');
     for (const peer of peers.values()) peer.away = true;
   });
@@ -143,28 +157,36 @@ function rtcConfig() {
 // ---- peers --------------------------------------------------------------------------------------
 
 // Everybody who was here before us. After a break some of them are in a call with us already.
-function meet(present) {
+async function meet(present) {
+  const mine = signal;
   hint($('hint').dataset.media ?? '');
   const known = [...peers.values()];
   for (const one of present) {
-    const peer = known.find((peer) => peer.session === one.meta?.session);
-    if (peer) recognise(peer, one.id, true);
-    else peerCame(one, false);
+    await appear(one, false);
+    if (signal !== mine) return;
   }
-  // Of the others only those are left who still talk to us.
+  // Of the others only those are left who still talk to us and whom we would know again.
   for (const peer of known) {
-    if (peer.away && peer.pc.connectionState !== 'connected') forget(peer);
+    const mayReturn = canProve && isKey(peer.theirKey);
+    if (peer.away && !(mayReturn && peer.pc.connectionState === 'connected')) forget(peer);
   }
   showPeers();
 }
 
-// `begins`: we were here first, so the first offer is ours.
+// Somebody is there: under an id that we know, back under a new one, or for the first time. `begins`:
+// we were here first, so the first offer is ours.
+async function appear(one, begins) {
+  const mine = signal;
+  const away = [...peers.values()].filter((peer) => peer.away);
+  const known = peers.get(one.id) ?? await whoReturned(away, one.id, one.meta?.back);
+  if (signal !== mine) return;
+  if (known) recognise(known, one.id, !one.polite);
+  else peerCame(one, begins);
+}
+
 function peerCame({ id, meta, polite }, begins) {
   const name = typeof meta?.name === 'string' ? meta.name.slice(0, 40) : '';
-  const known = [...peers.values()].find((peer) => peer.away && peer.session && peer.session === meta?.session);
-  if (known) return recognise(known, id, !polite);
-
-  const peer = new Peer(id, meta?.session, !polite, {
+  const peer = new Peer(id, !polite, hairpin.self, {
     config: rtcConfig,
     stream: () => stream,
     send: (to, data) => signal?.send({ type: 'signal', to: to.id, data }),
@@ -201,7 +223,7 @@ function peerCame({ id, meta, polite }, begins) {
 // The same person under a new id: the call goes on, or is begun anew if it was not well.
 function recognise(peer, id, polite) {
   peers.delete(peer.id);
-  Object.assign(peer, { id, polite, away: false });
+  Object.assign(peer, { id, polite, knownAs: hairpin.self, away: false });
   peers.set(id, peer);
   if (!peer.isWell && !polite) peer.rebuild();
   showPeers();
@@ -322,6 +344,7 @@ function chatReceived(peer, data) {
   } catch {
     return;
   }
+  if (isKey(message?.key)) peer.theirKey = message.key;
   if (typeof message?.name === 'string' && message.name) peer.name = message.name.slice(0, 40);
   if (typeof message?.text !== 'string') return;
   chatLine(label(peer), message.text.slice(0, 2000));

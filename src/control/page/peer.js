@@ -3,13 +3,21 @@
 //
 // The peer who was in the room first begins; the other answers, with its media in the same answer.
 // Each connection between two peers has a number. Who rebuilds counts up, and a higher number
-// makes the other side start afresh as well; what still arrives for a lower one is ignored.
+// makes the other side start afresh as well; what still arrives for a lower one is ignored. So does
+// an offer of another instance: whoever is there has forgotten us and begun anew.
+
+import { newKey } from './returning.js';
 
 export class Peer extends EventTarget {
   pc = null;
   chat = null;
   name = '';
   away = false; // gone from the room, but perhaps not from the call
+  ourKey = newKey(); // by which it can prove to us that it came back
+  theirKey = ''; // by which we can prove that to it
+  knownAs = ''; // our own id when it last met us
+  #instance = newKey();
+  #theirInstance = null;
   #generation = 0;
   #options;
   #started = false;
@@ -17,12 +25,13 @@ export class Peer extends EventTarget {
   #ignoreOffer = false;
   #restarts = 0;
   #timer = 0;
+  #retry = 0;
   #work = Promise.resolve();
 
   // options: { config(): RTCConfiguration, stream(): MediaStream | null, send(peer, data) }
-  constructor(id, session, polite, options) {
+  constructor(id, polite, knownAs, options) {
     super();
-    Object.assign(this, { id, session, polite });
+    Object.assign(this, { id, polite, knownAs });
     this.#options = options;
     this.#build();
   }
@@ -34,7 +43,10 @@ export class Peer extends EventTarget {
     clearTimeout(this.#timer);
     const { pc } = this;
     const chat = this.chat = pc.createDataChannel('chat', { negotiated: true, id: 0 });
-    chat.onopen = () => this.#emit('chat-open');
+    chat.onopen = () => {
+      chat.send(JSON.stringify({ key: this.ourKey }));
+      this.#emit('chat-open');
+    };
     chat.onmessage = ({ data }) => this.#emit('chat', data);
     const stream = this.#options.stream();
     for (const track of stream?.getTracks() ?? []) pc.addTrack(track, stream);
@@ -51,8 +63,17 @@ export class Peer extends EventTarget {
     this.start();
   }
 
+  // A signal to this peer was refused for now. What it said is not worth sending again by then.
+  retry() {
+    clearTimeout(this.#retry);
+    this.#retry = setTimeout(() => {
+      if (!this.away && !this.isWell) this.rebuild();
+    }, 1500 + Math.random() * 1500);
+  }
+
   close() {
     clearTimeout(this.#timer);
+    clearTimeout(this.#retry);
     this.#demolish();
   }
 
@@ -116,12 +137,16 @@ export class Peer extends EventTarget {
     }, delay);
   }
 
-  async #handle({ generation, description, candidate }) {
-    if (!Number.isInteger(generation) || generation < this.#generation) return;
-    if (generation > this.#generation) {
+  async #handle({ instance, generation, description, candidate }) {
+    if (!Number.isInteger(generation) || typeof instance !== 'string') return;
+    const isOther = this.#theirInstance !== null && instance !== this.#theirInstance;
+    if (!isOther && generation < this.#generation) return;
+    if (isOther || generation > this.#generation) {
+      if (description?.type !== 'offer') return;
       this.#generation = generation;
       this.#build();
     }
+    this.#theirInstance = instance;
     const { pc } = this;
     if (description) {
       const { type, sdp } = description;
@@ -144,7 +169,7 @@ export class Peer extends EventTarget {
   }
 
   #send(pc, data) {
-    if (pc === this.pc) this.#options.send(this, { generation: this.#generation, ...data });
+    if (pc === this.pc) this.#options.send(this, { instance: this.#instance, generation: this.#generation, ...data });
   }
 
   #emit(type, detail) {
