@@ -87,6 +87,62 @@ test('a person who opens the page and clicks "Join" is in a room', async () => {
   await close([page]);
 });
 
+test('who comes back under another id is known again, and whoever copies that is not', async () => {
+  const pages = await Promise.all([0, 1].map(async () => {
+    const page = await (await browser.newContext()).newPage();
+    page.said = [];
+    await page.addInitScript(() => {
+      window.sockets = [];
+      window.WebSocket = class extends WebSocket {
+        constructor(...rest) {
+          super(...rest);
+          window.sockets.push(this);
+          this.addEventListener('message', ({ data }) => {
+            const frame = JSON.parse(data);
+            if (frame.type === 'peer+') window.lastMeta = frame.meta;
+          });
+        }
+      };
+    });
+    await page.goto(`${server.url}/#room=back&media=0&auto=1`);
+    return page;
+  }));
+  const [leaves, stays] = pages;
+  await Promise.all(pages.map(page => peerState(page, 'connected')));
+  await Promise.all(pages.map(page => page.waitForFunction(() => {
+    const [peer] = window.hairpin.peers.values();
+    window.before = { pc: peer.pc, id: peer.id };
+    return peer.theirKey.length > 0;
+  })));
+  await leaves.evaluate(() => window.sockets.at(-1).close());
+  await stays.waitForFunction(() => {
+    const [peer, ...others] = window.hairpin.peers.values();
+    return others.length === 0 && peer.id !== window.before.id && !peer.away;
+  });
+  for (const page of pages) {
+    const same = () => [...window.hairpin.peers.values()][0].pc === window.before.pc;
+    assert.ok(await page.evaluate(same), 'the call went on');
+  }
+
+  const intruder = await (await browser.newContext()).newPage();
+  await intruder.goto(server.url);
+  const meta = await stays.evaluate(() => window.lastMeta);
+  assert.ok(meta.back.length > 0);
+  await intruder.evaluate(meta => new Promise(resolve => {
+    const socket = window.intruding = new WebSocket(`ws://${location.host}/v1/signal`);
+    const join = JSON.stringify({ type: 'join', room: 'back', meta });
+    socket.onmessage = ({ data }) => {
+      const { type } = JSON.parse(data);
+      if (type === 'welcome') socket.send(join);
+      if (type === 'joined') resolve();
+    };
+  }), meta);
+  await stays.waitForFunction(() => window.hairpin.peers.size === 2);
+  assert.ok(await stays.evaluate(() => [...window.hairpin.peers.values()]
+    .some(peer => peer.pc === window.before.pc && !peer.away)));
+  await close([...pages, intruder]);
+});
+
 test('a link alone turns on no camera and no microphone', async () => {
   const context = await browser.newContext();
   const page = await context.newPage();
