@@ -14,6 +14,7 @@
 //! are filled (recvmmsg and sendmmsg now) is nobody else's business.
 
 pub mod batch;
+pub mod endpoint;
 pub mod output;
 pub mod relay;
 mod sys;
@@ -22,5 +23,6 @@ pub mod udp;
 
 pub use batch::Tally;
 pub use batch::{Datagram, Envelope, Outlet, Outlets, Received, RecvBatch, SendBatch, SocketKey};
+pub use endpoint::Endpoint;
 pub use tcp::bind_tcp;
 pub use udp::bind_udp;

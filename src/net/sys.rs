@@ -222,6 +222,55 @@ impl SendArrays {
     }
 }
 
+/// Sends `bytes` as datagrams of `segment` bytes each, of which the last may be shorter, in one
+/// call: the kernel carries them through its stack as one (`UDP_SEGMENT`).
+///
+/// # Errors
+///
+/// That of `sendmsg`: `EMSGSIZE` or `EINVAL` where they are too many or too long, `EIO` where the
+/// device cannot.
+pub(super) fn send_segments(
+    socket: BorrowedFd<'_>,
+    to: SocketAddr,
+    bytes: &[u8],
+    segment: u16,
+) -> io::Result<usize> {
+    // SAFETY: both are plain C structs for which all-zero bytes are a valid value.
+    let (mut name, mut header): (sockaddr_storage, msghdr) = unsafe { (zeroed(), zeroed()) };
+    let mut control = Control([0; CONTROL]);
+    // The kernel only reads through it; `iovec` has no const form.
+    let mut part = iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    header.msg_namelen = write_socket_addr(&mut name, to);
+    header.msg_name = ptr::from_mut(&mut name).cast();
+    header.msg_iov = &mut part;
+    header.msg_iovlen = 1;
+    let length = write_control(&mut control, libc::SOL_UDP, libc::UDP_SEGMENT, segment);
+    header.msg_controllen = length as _;
+    header.msg_control = control.0.as_mut_ptr().cast();
+    loop {
+        // SAFETY: `header` points at `name`, `part`, `control` and `bytes`, all alive until the
+        // call returns, each with its true length; the kernel only reads them.
+        let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &header, libc::MSG_DONTWAIT) };
+        if let Ok(sent) = usize::try_from(sent) {
+            return Ok(sent);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+/// Lets the kernel hand over datagrams of one flow and size that came together as one
+/// (`UDP_GRO`).
+///
+/// # Errors
+///
+/// That of `setsockopt`.
+pub(super) fn set_merging(socket: BorrowedFd<'_>) -> io::Result<()> {
+    set_int(socket, libc::SOL_UDP, libc::UDP_GRO, 1)
+}
+
 /// How path MTU discovery treats what a socket sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fragmentation {
