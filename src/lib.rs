@@ -7,6 +7,7 @@
 //! 5  server        bind, start the workers and the control plane, wait, drain
 //! 4  control       configuration, HTTP, signalling sockets: async, never on a packet's road
 //! 3  worker        one thread owns one core and its sockets; no locks on a packet's road
+//! 3  load          the other end: clients and peers that measure a server
 //! 2  net           sockets and batches; the only `unsafe` is in net::sys
 //! 1  turn          the deterministic TURN core, one file for each method
 //! 1  signalling    rooms and members, the same kind of core
@@ -17,6 +18,7 @@
 //! verdict → [`net`] (a batch) → socket. `ARCHITECTURE.md` tells it in full.
 
 pub mod control;
+pub mod load;
 pub mod net;
 pub mod server;
 pub mod signalling;

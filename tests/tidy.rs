@@ -14,6 +14,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("signalling", 1),
     ("net", 2),
     ("worker", 3),
+    ("load", 3),
     ("control", 4),
     ("server", 5),
     ("main", 6),

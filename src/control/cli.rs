@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::control::clock::unix_secs;
 use crate::control::config::{Config, ConfigError, DEFAULT_FILE};
 use crate::control::{credentials, interfaces, log};
+use crate::load::{self, Login};
 use crate::turn::acl::Ports;
 
 /// A STUN/TURN server with a signalling relay beside it.
@@ -41,6 +42,8 @@ pub enum Command {
     Credentials(Credentials),
     /// May a client relay to this address? Says by which rule
     CheckPeer(CheckPeer),
+    /// Put load on a STUN or TURN server, and measure what it delivers
+    Load(load::Options),
 }
 
 /// `hairpin credentials`
@@ -92,6 +95,7 @@ impl Cli {
             Some(Command::CheckConfig) => Some(self.check_config(&mut out)),
             Some(Command::Credentials(asked)) => Some(self.credentials(asked, &mut out)),
             Some(Command::CheckPeer(asked)) => Some(self.check_peer(asked.peer, &mut out)),
+            Some(Command::Load(options)) => Some(load::run(options, login(options), &mut out)),
         }
     }
 
@@ -177,6 +181,20 @@ impl Cli {
         Ok(if ruling.allowed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
+
+/// Who the clients of a load are: as it was said, or made from the server's secret.
+fn login(options: &load::Options) -> Option<Login> {
+    if let Some(secret) = &options.secret {
+        let expires = unix_secs() + LOAD_TTL_SECS;
+        let (user, password) = credentials::time_limited(secret.as_bytes(), &options.user, expires);
+        return Some(Login { user, password });
+    }
+    let password = options.password.clone()?;
+    Some(Login { user: options.user.clone(), password })
+}
+
+/// How long the credentials of a load are good: longer than any run.
+const LOAD_TTL_SECS: u64 = 3600;
 
 fn failed(why: &str) -> io::Result<ExitCode> {
     writeln!(io::stderr().lock(), "{why}")?;

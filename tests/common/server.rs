@@ -125,6 +125,11 @@ impl Server {
         self.running_mut().child.try_wait().expect("a child can be waited for")
     }
 
+    /// Its process; `None` where it was not started here.
+    pub(crate) fn process(&self) -> Option<u32> {
+        self.running.as_ref().map(|running| running.child.id())
+    }
+
     /// What it has said, on stdout and stderr.
     pub(crate) fn said(&self) -> String {
         self.running().said()

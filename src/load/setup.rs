@@ -1,0 +1,199 @@
+//! What a run needs before it begins: ports, allocations, channels, lanes.
+//!
+//! ```text
+//! up       client ──► relay ──► peer      one peer for all flows, told apart by their stamps
+//! down     client ◄── relay ◄── peer
+//! across   client ──► relay ──► relay ──► client      two allocations that know each other
+//! echo     client ◄─► server              no allocation
+//! ```
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+
+use crate::load::client::{Allocation, Clients};
+use crate::load::flow::{Shape, Traffic};
+use crate::load::is_interrupted;
+use crate::load::lane::{Direction, Lane, Mark};
+use crate::load::message::{Session, send_indication};
+use crate::load::options::{Framing, Mode, Options};
+use crate::load::port::{Port, Ports};
+use crate::load::uri::Scheme;
+use crate::turn::Transport;
+use crate::wire::ChannelNumber;
+use crate::wire::channel_data::{CHANNEL_DATA_HEADER, channel_data_header};
+use crate::wire::message::MAGIC_COOKIE;
+
+/// The channel that each allocation binds.
+const CHANNEL: u16 = ChannelNumber::MIN;
+
+/// The address that peers are at: what was asked for, else the one that leads to the server.
+pub(super) fn peer_address(options: &Options, server: SocketAddr) -> io::Result<SocketAddr> {
+    if let Some(peer) = options.peer {
+        return Ok(peer);
+    }
+    let any = if server.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let socket = UdpSocket::bind(any)?;
+    socket.connect(server)?;
+    Ok(SocketAddr::new(socket.local_addr()?.ip(), 0))
+}
+
+/// Opens what the mode's packets travel by. What was allocated before an error is in
+/// `allocations` all the same.
+pub(super) fn lay_out(
+    traffic: &mut Traffic<'_>,
+    clients: &Clients,
+    allocations: &mut Vec<Allocation>,
+) -> io::Result<()> {
+    let options = traffic.options;
+    match options.mode() {
+        Mode::Binding => {
+            for _ in 0..options.flows {
+                let port = add(traffic, clients.open()?, Shape::Framed)?;
+                add_lane(traffic, Direction::Echo, port, clients.server, binding());
+            }
+        }
+        Mode::Hairpin => {
+            for _ in 0..options.flows {
+                let here = open_allocation(traffic, clients, allocations)?;
+                let there = open_allocation(traffic, clients, allocations)?;
+                let relayed = [here, there].map(|at| allocations[at].relayed);
+                admit(traffic, clients, &mut allocations[here], relayed[1])?;
+                admit(traffic, clients, &mut allocations[there], relayed[0])?;
+                let packet = wrapped(options, clients.transport, relayed[1]);
+                let port = allocations[here].port;
+                add_lane(traffic, Direction::Across, port, clients.server, packet);
+            }
+        }
+        Mode::Up | Mode::Down | Mode::Both => {
+            let peer = clients.endpoint(clients.peer)?;
+            let peer_address = peer.local_addr();
+            let peer = add(traffic, Port::Udp(peer), Shape::Bare)?;
+            for _ in 0..options.flows {
+                lay_flow(traffic, clients, allocations, peer, peer_address)?;
+            }
+        }
+        Mode::Allocate | Mode::Refresh => {}
+    }
+    traffic.ports.set_nonblocking(true)
+}
+
+/// One flow between a client and the peer.
+fn lay_flow(
+    traffic: &mut Traffic<'_>,
+    clients: &Clients,
+    allocations: &mut Vec<Allocation>,
+    peer: usize,
+    peer_address: SocketAddr,
+) -> io::Result<()> {
+    let options = traffic.options;
+    let size = options.size as usize;
+    let bare = || (vec![0; size], Mark::Payload { at: 0, size });
+    if options.uri.scheme == Scheme::Udp {
+        let port = add(traffic, clients.open()?, Shape::Bare)?;
+        add_lane(traffic, Direction::Up, port, clients.server, bare());
+        return Ok(());
+    }
+    let at = open_allocation(traffic, clients, allocations)?;
+    admit(traffic, clients, &mut allocations[at], peer_address)?;
+    let (port, relayed) = (allocations[at].port, allocations[at].relayed);
+    if options.mode() != Mode::Down {
+        let packet = wrapped(options, clients.transport, peer_address);
+        add_lane(traffic, Direction::Up, port, clients.server, packet);
+    }
+    if options.mode() != Mode::Up {
+        add_lane(traffic, Direction::Down, peer, relayed, bare());
+    }
+    Ok(())
+}
+
+/// Opens a port for each flow, with an allocation where one is to be refreshed.
+pub(super) fn lay_slots(
+    ports: &mut Ports,
+    clients: &Clients,
+    options: &Options,
+    allocations: &mut Vec<Allocation>,
+) -> io::Result<()> {
+    for _ in 0..options.flows {
+        stop_if_interrupted()?;
+        let port = ports.add(clients.open()?)?;
+        allocations.push(match options.mode() {
+            Mode::Refresh => clients.allocate(ports, port)?,
+            _ => {
+                let session = Session::new(clients.login.clone());
+                Allocation { port, session, relayed: clients.peer }
+            }
+        });
+    }
+    ports.set_nonblocking(true)
+}
+
+fn add(traffic: &mut Traffic<'_>, port: Port, shape: Shape) -> io::Result<usize> {
+    stop_if_interrupted()?;
+    traffic.shapes.push(shape);
+    traffic.ports.add(port)
+}
+
+fn add_lane(
+    traffic: &mut Traffic<'_>,
+    direction: Direction,
+    source: usize,
+    to: SocketAddr,
+    packet: (Vec<u8>, Mark),
+) {
+    traffic.lanes.push(Lane::new(traffic.lanes.len(), direction, source, to, packet));
+}
+
+fn open_allocation(
+    traffic: &mut Traffic<'_>,
+    clients: &Clients,
+    allocations: &mut Vec<Allocation>,
+) -> io::Result<usize> {
+    let port = add(traffic, clients.open()?, Shape::Framed)?;
+    allocations.push(clients.allocate(&mut traffic.ports, port)?);
+    Ok(allocations.len() - 1)
+}
+
+fn admit(
+    traffic: &mut Traffic<'_>,
+    clients: &Clients,
+    allocation: &mut Allocation,
+    peer: SocketAddr,
+) -> io::Result<()> {
+    let channel = (traffic.options.framing == Framing::Channel).then_some(CHANNEL);
+    clients.admit(&mut traffic.ports, allocation, channel, peer)
+}
+
+/// A packet as a client sends it.
+fn wrapped(options: &Options, transport: Transport, peer: SocketAddr) -> (Vec<u8>, Mark) {
+    let size = options.size as usize;
+    let payload = vec![0; size];
+    match options.framing {
+        Framing::Channel => {
+            let number = ChannelNumber::new(CHANNEL).expect("it is the lowest");
+            let length = u16::try_from(size).expect("options bound the payload");
+            let mut packet = channel_data_header(number, length).to_vec();
+            packet.extend(payload);
+            if transport.is_stream() {
+                packet.resize(packet.len().next_multiple_of(4), 0);
+            }
+            (packet, Mark::Payload { at: CHANNEL_DATA_HEADER, size })
+        }
+        Framing::Indication => {
+            let packet = send_indication(peer, payload);
+            let at = packet.len() - size.next_multiple_of(4);
+            (packet, Mark::Payload { at, size })
+        }
+    }
+}
+
+/// A Binding request; its transaction id is its stamp.
+fn binding() -> (Vec<u8>, Mark) {
+    let mut packet = vec![0, 1, 0, 0];
+    packet.extend(MAGIC_COOKIE);
+    packet.extend([0; 12]);
+    (packet, Mark::Transaction)
+}
+
+fn stop_if_interrupted() -> io::Result<()> {
+    if is_interrupted() { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+}
