@@ -1,0 +1,184 @@
+//! Compares what servers cost the CPU, all in one run and turn by turn, so that what disturbs the
+//! machine disturbs all of them: hairpin, coturn where it is installed, and bare kernel loops.
+//!
+//! ```text
+//! cargo bench --bench compare -- --quick
+//! cargo bench --bench compare -- --rounds 5 --markdown BENCHMARKS.md
+//! ```
+//!
+//! Servers are held to CPU 0, the load tool to CPU 1. What it prints are medians of the rounds.
+#![allow(clippy::disallowed_methods, reason = "processes need the real clock")]
+#![allow(clippy::print_stdout, reason = "the table is the answer")]
+#![allow(missing_docs, reason = "a bench has no readers but those of this file")]
+
+mod bare;
+mod cases;
+mod servers;
+mod table;
+
+use std::error::Error;
+use std::fs;
+use std::io::Write as _;
+use std::net::SocketAddrV4;
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+use serde_json::Value;
+
+use bare::Way;
+use cases::{Case, Pattern};
+use servers::Running;
+use table::{Sample, Samples, Subject};
+
+/// Compares hairpin with coturn and with bare kernel loops
+#[derive(Clone, Debug, Parser)]
+struct Options {
+    /// One short round
+    #[arg(long)]
+    quick: bool,
+    /// Rounds, of which the medians count [default: 5, or 1 with --quick]
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// How long each case is measured [default: 2, or 0.5 with --quick]
+    #[arg(long)]
+    seconds: Option<f64>,
+    /// Where coturn's turnserver is
+    #[arg(long, default_value = "/usr/bin/turnserver")]
+    coturn: PathBuf,
+    /// Only cases whose name contains this
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Write the tables there
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// What cargo adds
+    #[arg(long, hide = true)]
+    bench: bool,
+    #[arg(long, hide = true, requires_all = ["listen", "peer"])]
+    bare: Option<Way>,
+    #[arg(long, hide = true)]
+    listen: Option<SocketAddrV4>,
+    #[arg(long, hide = true)]
+    peer: Option<SocketAddrV4>,
+}
+
+/// A server that runs.
+struct Server {
+    subject: Subject,
+    name: &'static str,
+    address: SocketAddrV4,
+    process: Running,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let options = Options::parse();
+    if let (Some(way), Some(listen), Some(peer)) = (options.bare, options.listen, options.peer) {
+        return Ok(bare::forward(way, listen, peer)?);
+    }
+    if !options.bench {
+        println!("run me by: cargo bench --bench compare -- --quick");
+        return Ok(());
+    }
+    let directories = [tempfile::tempdir()?, tempfile::tempdir()?];
+    let servers = start(&options, directories[0].path(), directories[1].path())?;
+    let cases = cases::all().into_iter().filter(|case| case.name.contains(&options.only));
+    let samples = measure(&options, &servers, &cases.clone().collect::<Vec<_>>())?;
+    let table = samples.markdown(&cases.collect::<Vec<_>>());
+    println!("{table}");
+    if let Some(file) = &options.markdown {
+        fs::write(file, table)?;
+    }
+    Ok(())
+}
+
+fn start(options: &Options, ours: &Path, theirs: &Path) -> Result<Vec<Server>, Box<dyn Error>> {
+    let address = servers::free_address()?;
+    let process = servers::hairpin(ours, address)?;
+    let mut list = vec![Server { subject: Subject::Hairpin, name: "hairpin", address, process }];
+    if options.coturn.exists() {
+        let address = servers::free_address()?;
+        let process = servers::coturn(&options.coturn, theirs, address)?;
+        list.push(Server { subject: Subject::Coturn, name: "coturn", address, process });
+    } else {
+        eprintln!("{} is not there: no comparison with coturn", options.coturn.display());
+    }
+    Ok(list)
+}
+
+/// All rounds: in each, every case with every server in turn, then every bare loop.
+fn measure(
+    options: &Options,
+    servers: &[Server],
+    cases: &[Case],
+) -> Result<Samples, Box<dyn Error>> {
+    let rounds = options.rounds.unwrap_or(if options.quick { 1 } else { 5 });
+    let loops: Vec<(Pattern, u32, Way)> = Pattern::ALL
+        .into_iter()
+        .filter(|pattern| cases.iter().any(|case| case.pattern == Some(*pattern)))
+        .flat_map(|pattern| cases::sizes().map(|size| (pattern, size)))
+        .flat_map(|(pattern, size)| Way::ALL.map(|way| (pattern, size, way)))
+        .collect();
+    let total = rounds * (cases.len() * servers.len() + loops.len());
+    let mut samples = Samples::default();
+    let mut done = 0;
+    for _ in 0..rounds {
+        for (place, case) in cases.iter().enumerate() {
+            for server in servers {
+                let what =
+                    format!("{}, {:?} B, {}", case.name, case.size.unwrap_or(0), server.name);
+                let uri = format!("turn:{}?transport={}", server.address, case.transport);
+                let line = format!("{} --user u --password p", case.line);
+                done += 1;
+                let pid = server.process.id();
+                if let Some(sample) =
+                    run(options, (done, total, &what), &uri, &line, case.size, pid)?
+                {
+                    samples.add_server(server.subject, place, sample);
+                }
+            }
+        }
+        for (pattern, size, way) in &loops {
+            let (from, to) = (servers::free_address()?, servers::free_address()?);
+            let process = servers::bare(*way, from, to)?;
+            let line = format!("--mode up {} --peer {to}", pattern.line());
+            let what = format!("{}, {size} B, {}", pattern.line(), way.name());
+            done += 1;
+            let (uri, pid) = (format!("udp:{from}"), process.id());
+            if let Some(sample) = run(options, (done, total, &what), &uri, &line, Some(*size), pid)?
+            {
+                samples.add_bare(*way, *pattern, *size, sample);
+            }
+        }
+    }
+    eprintln!();
+    Ok(samples)
+}
+
+/// One run of the load tool; `None`, with a word, where it failed.
+fn run(
+    options: &Options,
+    (done, total, what): (usize, usize, &str),
+    uri: &str,
+    line: &str,
+    size: Option<u32>,
+    pid: u32,
+) -> Result<Option<Sample>, Box<dyn Error>> {
+    eprint!("\r\x1b[K[{done}/{total}] {what} …");
+    std::io::stderr().flush()?;
+    let seconds = options.seconds.unwrap_or(if options.quick { 0.5 } else { 2.0 });
+    let mut command = servers::load();
+    command.arg(uri).args(line.split_whitespace()).args(["--json", "--quiet"]);
+    command.args(["--seconds", &seconds.to_string(), "--server-pid", &pid.to_string()]);
+    command.args(["--warmup", if options.quick { "0.2" } else { "0.5" }]);
+    if let Some(size) = size {
+        command.args(["--size", &size.to_string()]);
+    }
+    let output = command.output()?;
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+    let sample = Sample::of(&report);
+    match &sample {
+        Some(sample) => eprint!(" {}", sample.brief()),
+        None => eprintln!(" failed: {}", String::from_utf8_lossy(&output.stderr).trim()),
+    }
+    Ok(sample)
+}
