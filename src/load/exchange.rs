@@ -1,8 +1,6 @@
 //! The request loop: allocations made and deleted again, or refreshed; each slot has one request
-//! on its way, so that as many run at once as there are slots.
-//!
-//! An allocation is three requests, as it is for a client that has just come: the first is told
-//! the nonce, the second allocates, the third deletes.
+//! on its way. An allocation is three requests, as for any client that has just come: the first is
+//! told the nonce, the second allocates, the third deletes.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,8 +20,8 @@ use crate::wire::{Message, Method};
 
 /// How long a response is waited for. Nothing is sent twice: what is lost is to be seen.
 const PATIENCE_NS: u64 = 500_000_000;
-/// How often one operation may be told to use another nonce.
-const CHALLENGES_MAX: u32 = 3;
+/// How often one operation may be told to use another nonce, or need another port.
+const CHALLENGES_MAX: u32 = 4;
 
 /// What a slot waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +45,14 @@ struct Slot {
     held: bool,
     /// Whether the operation began when operations counted.
     counts: bool,
+}
+
+impl Slot {
+    /// Becomes a client that the server does not know.
+    fn renew(&mut self, ports: &mut Ports, clients: &Clients) -> io::Result<()> {
+        self.allocation.session = Session::new(clients.login.clone());
+        ports.replace(self.allocation.port, clients.open()?)
+    }
 }
 
 /// All slots.
@@ -158,8 +164,7 @@ impl<'a> Exchanges<'a> {
                     // Each allocation comes from an address that the server has not seen: some
                     // servers keep a 5-tuple for a while that had one.
                     self.abandoned += usize::from(std::mem::take(&mut slot.held));
-                    slot.allocation.session = Session::new(self.clients.login.clone());
-                    self.ports.replace(slot.allocation.port, self.clients.open()?)?;
+                    slot.renew(&mut self.ports, self.clients)?;
                     Step::Allocating
                 }
             };
@@ -217,6 +222,7 @@ impl<'a> Exchanges<'a> {
             if slot.step == Step::Idle || response.transaction()[4..] != slot.transaction {
                 return;
             }
+            let mut is_stranger = false;
             let session: &mut Session = &mut slot.allocation.session;
             slot.step = match (slot.step, session.take(&response)) {
                 (step, Outcome::Again) if slot.challenges < CHALLENGES_MAX => {
@@ -233,6 +239,13 @@ impl<'a> Exchanges<'a> {
                     }
                     Step::Idle
                 }
+                // An earlier client had our port, and the server remembers: not its fault.
+                (Step::Allocating, Outcome::Refused(437)) if slot.challenges < CHALLENGES_MAX => {
+                    slot.challenges += 1;
+                    *errors.entry(437).or_default() += 1;
+                    is_stranger = true;
+                    Step::Allocating
+                }
                 (step, Outcome::Refused(code)) => {
                     slot.held &= step != Step::Allocating;
                     *errors.entry(code).or_default() += 1;
@@ -243,9 +256,12 @@ impl<'a> Exchanges<'a> {
                     Step::Idle
                 }
             };
-            next.push((port, now));
+            next.push((port, is_stranger, now));
         })?;
-        for (place, now) in next {
+        for (place, is_stranger, now) in next {
+            if is_stranger {
+                self.slots[place].renew(&mut self.ports, self.clients)?;
+            }
             self.ask(place, now)?;
         }
         Ok(any)

@@ -8,14 +8,15 @@
 use std::io;
 use std::time::Duration;
 
+use crate::load::Clock;
 use crate::load::histogram::Histogram;
 use crate::load::lane::{Counts, Lane};
 use crate::load::options::Options;
 use crate::load::pace::Pace;
 use crate::load::port::{Exits, Port, Ports};
 use crate::load::stamp::{LATENCY_BYTES, SEQUENCE_BYTES, Stamp};
+use crate::load::unwrap::{self, Shape};
 use crate::load::watch::{Watch, Watched};
-use crate::load::{Clock, unwrap};
 use crate::net::{Envelope, RecvBatch, SendBatch, SocketKey};
 
 /// Segments of one send: what every kernel takes that can do this at all.
@@ -29,15 +30,6 @@ const LANES_PER_TURN: usize = 1024;
 const SPIN_NS: u64 = 300_000;
 /// How long the last packets are waited for, each arrival anew.
 const DRAIN_NS: u64 = 300_000_000;
-
-/// How packets are read where they arrive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shape {
-    /// As they are: a peer.
-    Bare,
-    /// In what a server puts around them: a client.
-    Framed,
-}
 
 /// All that is on its way.
 pub(super) struct Traffic<'a> {

@@ -178,7 +178,9 @@ pub(super) fn refused(method: Method, code: u16) -> io::Error {
         508 => "error 508: the server has no room left".to_owned(),
         _ => format!("error {code}"),
     };
-    io::Error::other(format!("{method}: {why}"))
+    // The server still knows our address and port from an earlier allocation: others may do.
+    let kind = if code == 437 { io::ErrorKind::AddrInUse } else { io::ErrorKind::Other };
+    io::Error::new(kind, format!("{method}: {why}"))
 }
 
 #[cfg(test)]

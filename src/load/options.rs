@@ -13,8 +13,8 @@ use crate::turn::Transport;
 /// `hairpin load`
 #[derive(Args, Clone)]
 pub struct Options {
-    /// The server: turn:HOST[:PORT][?transport=udp|tcp], stun:HOST[:PORT], or udp:HOST:PORT for
-    /// one that merely passes datagrams on to --peer
+    /// The server: turn:HOST:PORT?transport=udp (or tcp), stun:HOST:PORT, or udp:HOST:PORT for one
+    /// that merely passes datagrams on to --peer; without a port it is 3478
     #[arg(value_name = "URI")]
     pub uri: Uri,
     /// What to do to it [default: both for turn:, binding for stun:, up for udp:]

@@ -11,12 +11,13 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 
 use crate::load::client::{Allocation, Clients};
-use crate::load::flow::{Shape, Traffic};
+use crate::load::flow::Traffic;
 use crate::load::is_interrupted;
 use crate::load::lane::{Direction, Lane, Mark};
 use crate::load::message::{Session, send_indication};
 use crate::load::options::{Framing, Mode, Options};
 use crate::load::port::{Port, Ports};
+use crate::load::unwrap::Shape;
 use crate::load::uri::Scheme;
 use crate::turn::Transport;
 use crate::wire::ChannelNumber;
@@ -117,7 +118,7 @@ pub(super) fn lay_slots(
         stop_if_interrupted()?;
         let port = ports.add(clients.open()?)?;
         allocations.push(match options.mode() {
-            Mode::Refresh => clients.allocate(ports, port)?,
+            Mode::Refresh => allocate(ports, clients, port)?,
             _ => {
                 let session = Session::new(clients.login.clone());
                 Allocation { port, session, relayed: clients.peer }
@@ -149,9 +150,26 @@ fn open_allocation(
     allocations: &mut Vec<Allocation>,
 ) -> io::Result<usize> {
     let port = add(traffic, clients.open()?, Shape::Framed)?;
-    allocations.push(clients.allocate(&mut traffic.ports, port)?);
+    allocations.push(allocate(&mut traffic.ports, clients, port)?);
     Ok(allocations.len() - 1)
 }
+
+/// Makes an allocation by a port, or by one that takes its place: some servers know a 5-tuple for a
+/// while after its allocation has ended, and the system may give us its port again.
+fn allocate(ports: &mut Ports, clients: &Clients, port: usize) -> io::Result<Allocation> {
+    for _ in 0..PORTS_TRIED {
+        match clients.allocate(ports, port) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                ports.replace(port, clients.open()?)?;
+            }
+            result => return result,
+        }
+    }
+    clients.allocate(ports, port)
+}
+
+/// How many ports are tried for one allocation before the last.
+const PORTS_TRIED: usize = 4;
 
 fn admit(
     traffic: &mut Traffic<'_>,

@@ -5,6 +5,15 @@ use crate::wire::channel_data::CHANNEL_DATA_HEADER;
 use crate::wire::message::MESSAGE_HEADER;
 use crate::wire::{AttributeType, ChannelData, Class, Kind, Message, Method, kind_of};
 
+/// How packets are read where they arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// As they are: a peer.
+    Bare,
+    /// In what a server puts around them: a client.
+    Framed,
+}
+
 /// One thing that arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found<'a> {
