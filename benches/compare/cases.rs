@@ -12,8 +12,6 @@ pub(crate) enum Pattern {
 }
 
 impl Pattern {
-    pub(crate) const ALL: [Self; 3] = [Self::One, Self::Many, Self::Burst];
-
     pub(crate) fn line(self) -> &'static str {
         match self {
             Self::One => "--flows 1",
@@ -61,9 +59,4 @@ pub(crate) fn all() -> Vec<Case> {
         cases.push(Case { name, transport: "udp", line, pattern: None, size: None });
     }
     cases
-}
-
-/// The sizes that bare loops are measured with.
-pub(crate) fn sizes() -> [u32; 2] {
-    SIZES
 }

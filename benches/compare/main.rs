@@ -92,11 +92,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn start(options: &Options, ours: &Path, theirs: &Path) -> Result<Vec<Server>, Box<dyn Error>> {
-    let address = servers::free_address()?;
+    let [address, _] = servers::free_addresses()?;
     let process = servers::hairpin(ours, address)?;
     let mut list = vec![Server { subject: Subject::Hairpin, name: "hairpin", address, process }];
     if options.coturn.exists() {
-        let address = servers::free_address()?;
+        let [address, _] = servers::free_addresses()?;
         let process = servers::coturn(&options.coturn, theirs, address)?;
         list.push(Server { subject: Subject::Coturn, name: "coturn", address, process });
     } else {
@@ -105,48 +105,44 @@ fn start(options: &Options, ours: &Path, theirs: &Path) -> Result<Vec<Server>, B
     Ok(list)
 }
 
-/// All rounds: in each, every case with every server in turn, then every bare loop.
+/// All rounds: in each, every case with every server in turn, and with the bare loops behind the
+/// first case whose work is like theirs.
 fn measure(
     options: &Options,
     servers: &[Server],
     cases: &[Case],
 ) -> Result<Samples, Box<dyn Error>> {
     let rounds = options.rounds.unwrap_or(if options.quick { 1 } else { 5 });
-    let loops: Vec<(Pattern, u32, Way)> = Pattern::ALL
-        .into_iter()
-        .filter(|pattern| cases.iter().any(|case| case.pattern == Some(*pattern)))
-        .flat_map(|pattern| cases::sizes().map(|size| (pattern, size)))
-        .flat_map(|(pattern, size)| Way::ALL.map(|way| (pattern, size, way)))
-        .collect();
-    let total = rounds * (cases.len() * servers.len() + loops.len());
+    let is_first = |place: usize| {
+        let key = |case: &Case| (case.pattern, case.size);
+        !cases[..place].iter().any(|case| key(case) == key(&cases[place]))
+    };
+    let bare = (0..cases.len()).filter(|place| cases[*place].pattern.is_some() && is_first(*place));
+    let total = rounds * (cases.len() * servers.len() + bare.count() * Way::ALL.len());
     let mut samples = Samples::default();
     let mut done = 0;
     for _ in 0..rounds {
         for (place, case) in cases.iter().enumerate() {
             for server in servers {
-                let what =
-                    format!("{}, {:?} B, {}", case.name, case.size.unwrap_or(0), server.name);
+                let size = case.size.map_or_else(String::new, |size| format!(", {size} B"));
+                done += 1;
+                progress(done, total, &format!("{}{size}, {}", case.name, server.name))?;
                 let uri = format!("turn:{}?transport={}", server.address, case.transport);
                 let line = format!("{} --user u --password p", case.line);
-                done += 1;
-                let pid = server.process.id();
-                if let Some(sample) =
-                    run(options, (done, total, &what), &uri, &line, case.size, pid)?
-                {
+                if let Some(sample) = run(options, &uri, &line, case.size, server.process.id())? {
                     samples.add_server(server.subject, place, sample);
                 }
             }
-        }
-        for (pattern, size, way) in &loops {
-            let (from, to) = (servers::free_address()?, servers::free_address()?);
-            let process = servers::bare(*way, from, to)?;
-            let line = format!("--mode up {} --peer {to}", pattern.line());
-            let what = format!("{}, {size} B, {}", pattern.line(), way.name());
-            done += 1;
-            let (uri, pid) = (format!("udp:{from}"), process.id());
-            if let Some(sample) = run(options, (done, total, &what), &uri, &line, Some(*size), pid)?
-            {
-                samples.add_bare(*way, *pattern, *size, sample);
+            let (Some(pattern), Some(size), true) = (case.pattern, case.size, is_first(place))
+            else {
+                continue;
+            };
+            for way in Way::ALL {
+                done += 1;
+                progress(done, total, &format!("{}, {size} B, {}", pattern.line(), way.name()))?;
+                if let Some(sample) = bare_loop(options, way, pattern, size)? {
+                    samples.add_bare(way, pattern, size, sample);
+                }
             }
         }
     }
@@ -154,17 +150,40 @@ fn measure(
     Ok(samples)
 }
 
+fn progress(done: usize, total: usize, what: &str) -> std::io::Result<()> {
+    const BAR: usize = 24;
+    let filled = done * BAR / total.max(1);
+    let bar = "█".repeat(filled) + &"░".repeat(BAR - filled);
+    eprint!("\r\x1b[K{bar} {done}/{total} {what} …");
+    std::io::stderr().flush()
+}
+
+/// One run with a bare loop of its own.
+fn bare_loop(
+    options: &Options,
+    way: Way,
+    pattern: Pattern,
+    size: u32,
+) -> Result<Option<Sample>, Box<dyn Error>> {
+    for _ in 0..3 {
+        let [from, to] = servers::free_addresses()?;
+        // Somebody else may have been quicker to take the port.
+        let Ok(process) = servers::bare(way, from, to) else { continue };
+        let line = format!("--mode up {} --peer {to}", pattern.line());
+        return run(options, &format!("udp:{from}"), &line, Some(size), process.id());
+    }
+    eprintln!(" the bare loop does not start");
+    Ok(None)
+}
+
 /// One run of the load tool; `None`, with a word, where it failed.
 fn run(
     options: &Options,
-    (done, total, what): (usize, usize, &str),
     uri: &str,
     line: &str,
     size: Option<u32>,
     pid: u32,
 ) -> Result<Option<Sample>, Box<dyn Error>> {
-    eprint!("\r\x1b[K[{done}/{total}] {what} …");
-    std::io::stderr().flush()?;
     let seconds = options.seconds.unwrap_or(if options.quick { 0.5 } else { 2.0 });
     let mut command = servers::load();
     command.arg(uri).args(line.split_whitespace()).args(["--json", "--quiet"]);

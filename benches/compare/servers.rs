@@ -100,10 +100,10 @@ pub(crate) fn bare(way: Way, from: SocketAddrV4, to: SocketAddrV4) -> io::Result
     let mut command = pinned(SERVER_CPU, &std::env::current_exe()?);
     let way = format!("{way:?}").to_lowercase();
     command.args(["--bare", &way, "--listen", &from.to_string(), "--peer", &to.to_string()]);
-    let running = Running(command.stdin(Stdio::null()).spawn()?);
+    let mut running = Running(command.stdin(Stdio::null()).stderr(Stdio::null()).spawn()?);
     // It is there when nobody else can have its port.
     let deadline = Instant::now() + Duration::from_secs(10);
-    while Instant::now() < deadline {
+    while Instant::now() < deadline && running.0.try_wait()?.is_none() {
         if UdpSocket::bind(from).is_err() {
             return Ok(running);
         }
@@ -112,13 +112,17 @@ pub(crate) fn bare(way: Way, from: SocketAddrV4, to: SocketAddrV4) -> io::Result
     Err(io::Error::other("the bare loop does not start"))
 }
 
-/// An address that nobody uses at the moment, neither over UDP nor over TCP.
-pub(crate) fn free_address() -> io::Result<SocketAddrV4> {
+/// Two addresses that nobody uses at the moment, neither over UDP nor over TCP.
+pub(crate) fn free_addresses() -> io::Result<[SocketAddrV4; 2]> {
+    let mut held = Vec::new();
     loop {
         let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         let port = udp.local_addr()?.port();
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return Ok(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port));
+            held.push((udp, SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)));
+        }
+        if let [(_, first), (_, second)] = held[..] {
+            return Ok([first, second]);
         }
     }
 }
