@@ -76,9 +76,10 @@ fn bursts_and_indications_and_odd_sizes_pass() {
         "--mode both --burst 16 --size 161 --no-gro",
         "--mode both --framing indication --size 1199",
         "--mode hairpin --framing indication --burst 5 --size 33",
-        "--mode both --size 20000 --burst 7",
+        "--mode both --size 20000 --burst 3",
     ] {
-        let report = report(&turn(&server, "udp"), &format!("{USER} {line} --rate 3000"));
+        // Slow enough for the kernel's default buffer, which holds a few of the longest.
+        let report = report(&turn(&server, "udp"), &format!("{USER} {line} --rate 600"));
         assert_eq!(report["lost"], 0, "{line}: {report}");
     }
     let output = load(&turn(&server, "udp"), &format!("{USER} --size 12 --seconds 0.2 --json"));
