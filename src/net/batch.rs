@@ -11,15 +11,18 @@
 //! that it lies in, and the kernel gathers header, payload and padding. A batch may be filled from
 //! several sockets, and is flushed socket by socket.
 //!
-//! Receiving by GRO and sending by GSO will fill the same shapes: a slot can hold several segments
-//! of which each is a range, and entries of one socket already stand together when they leave.
+//! The kernel may join datagrams of one sender into one buffer (GRO); each is a slot of its own.
+//! What leaves by one socket is sorted by destination, and runs of equal length go out as segments
+//! of one message (GSO): see `segments`.
 
 mod receive;
+mod segments;
 mod send;
 #[cfg(test)]
 mod tests;
 
 pub use receive::{Datagram, Received, RecvBatch};
+pub use segments::Segments;
 pub use send::{Envelope, Outlet, Outlets, SendBatch, Tally};
 
 /// The caller's name for a socket; the batches never look inside.

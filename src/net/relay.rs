@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::net::batch::{Outlet, Received, RecvBatch, SocketKey};
+use crate::net::batch::{Outlet, Received, RecvBatch, Segments, SocketKey};
 use crate::net::sys::{self, Fragmentation};
 use crate::net::udp::local_addr;
 use crate::turn::{OpenError, RelayedAddr};
@@ -25,6 +25,7 @@ pub struct RelaySocket {
     socket: Socket,
     local: RelayedAddr,
     dont_fragment: bool,
+    segments: Segments,
 }
 
 impl RelaySocket {
@@ -64,9 +65,11 @@ impl RelaySocket {
             socket.set_recv_buffer_size(bytes)?;
         }
         sys::set_fragmentation(socket.as_fd(), local.is_ipv6(), Fragmentation::Allowed)?;
+        // A kernel that cannot join arrivals hands them over one by one.
+        let _ = sys::join_arrivals(socket.as_fd());
         socket.bind(&local.into())?;
         let local = if local.port() == 0 { local_addr(&socket)? } else { local };
-        Ok(Self { socket, local: RelayedAddr(local), dont_fragment: false })
+        Ok(Self { socket, local: RelayedAddr(local), dont_fragment: false, segments: Segments::ON })
     }
 
     /// The address it is bound to.
@@ -93,6 +96,10 @@ impl Outlet for RelaySocket {
             self.dont_fragment = wanted;
         }
         Ok(())
+    }
+
+    fn segments(&mut self) -> &mut Segments {
+        &mut self.segments
     }
 }
 

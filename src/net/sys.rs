@@ -9,6 +9,7 @@
 use std::io;
 use std::mem::{size_of, zeroed};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
@@ -34,6 +35,9 @@ pub(super) struct Arrival {
     pub destination: Option<IpAddr>,
     /// The buffer was too short, or the control messages did not fit.
     pub truncated: bool,
+    /// The length of each datagram but the last, where the kernel has joined several of one sender
+    /// into one buffer (UDP_GRO).
+    pub segment: Option<usize>,
 }
 
 /// The arrays that `recvmmsg` reads and fills, allocated once.
@@ -104,11 +108,13 @@ impl RecvArrays {
     pub(super) fn arrival(&self, index: usize) -> Arrival {
         let header = &self.headers[index];
         let flags = header.msg_hdr.msg_flags;
+        let (destination, segment) = ancillary(&header.msg_hdr, &self.controls[index]);
         Arrival {
             len: header.msg_len as usize,
             source: socket_addr(&self.names[index], header.msg_hdr.msg_namelen),
-            destination: destination(&header.msg_hdr, &self.controls[index]),
+            destination,
             truncated: flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0,
+            segment,
         }
     }
 }
@@ -122,17 +128,20 @@ pub(super) struct Outgoing<'a> {
     pub from: Option<IpAddr>,
     /// The bytes, in order; any of them may be empty.
     pub parts: [&'a [u8]; PARTS],
+    /// Whether this datagram leaves as a further segment of the one before (UDP_SEGMENT). All of
+    /// a run have the first one's addresses and length; only the last may be shorter.
+    pub joins: bool,
 }
 
 /// Header, payload, padding.
 pub(super) const PARTS: usize = 3;
 
-/// What to do after an error of `sendmmsg`, which is always that of one datagram.
+/// What to do after an error of `sendmmsg`, which is always that of one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// Leave this datagram out and go on with the next.
+    /// Leave this message out and go on with the next.
     Skip,
-    /// Try this datagram again.
+    /// Try this message again.
     Again,
     /// Give up on this one and all behind it.
     Stop,
@@ -141,60 +150,44 @@ pub(super) enum Fate {
 /// The arrays that `sendmmsg` reads, allocated once.
 pub(super) struct SendArrays {
     headers: Vec<mmsghdr>,
-    iovecs: Vec<[iovec; PARTS]>,
+    iovecs: Vec<iovec>,
     names: Vec<sockaddr_storage>,
     controls: Vec<Control>,
+    /// The first datagram of each message, and behind the last the number of all.
+    starts: Vec<usize>,
 }
 
 impl SendArrays {
     /// Arrays for `slots` datagrams at a time.
     pub(super) fn new(slots: usize) -> Self {
         // SAFETY: all three are plain C structs for which all-zero bytes are a valid value.
-        let (header, iovecs, name) = unsafe { (zeroed(), zeroed(), zeroed()) };
+        let (header, iovec, name) = unsafe { (zeroed(), zeroed(), zeroed()) };
         Self {
             headers: vec![header; slots],
-            iovecs: vec![iovecs; slots],
+            iovecs: vec![iovec; slots * PARTS],
             names: vec![name; slots],
             controls: vec![Control([0; CONTROL]); slots],
+            starts: Vec::with_capacity(slots + 1),
         }
     }
 
-    /// Sends `messages` in order, as many as fit the arrays. `sent` hears the length of each that
-    /// left; `failed` hears of each that did not, by its place, and decides what comes next.
+    /// Sends `datagrams` in order, as many as fit the arrays; those that join the one before are
+    /// one message with it. `sent` hears the number of datagrams and of bytes of each message that
+    /// left; `failed` hears which datagrams did not, and decides what comes next.
     pub(super) fn send<'a>(
         &mut self,
         socket: BorrowedFd<'_>,
-        messages: impl Iterator<Item = Outgoing<'a>>,
-        mut sent: impl FnMut(usize),
-        mut failed: impl FnMut(usize, &io::Error) -> Fate,
+        datagrams: impl Iterator<Item = Outgoing<'a>>,
+        mut sent: impl FnMut(usize, usize),
+        mut failed: impl FnMut(Range<usize>, &io::Error) -> Fate,
     ) {
-        let mut count = 0;
-        let slots = self.headers.iter_mut().zip(&mut self.iovecs);
-        let slots = slots.zip(&mut self.names).zip(&mut self.controls);
-        for ((((header, iovecs), name), control), message) in slots.zip(messages) {
-            for (iovec, part) in iovecs.iter_mut().zip(message.parts) {
-                // The kernel only reads through it; `iovec` has no const form.
-                iovec.iov_base = part.as_ptr().cast_mut().cast();
-                iovec.iov_len = part.len();
-            }
-            let header = &mut header.msg_hdr;
-            header.msg_namelen = write_socket_addr(name, message.to);
-            header.msg_name = ptr::from_mut(name).cast();
-            header.msg_iov = iovecs.as_mut_ptr();
-            header.msg_iovlen = PARTS as _;
-            header.msg_controllen = message.from.map_or(0, |from| write_source(control, from)) as _;
-            header.msg_control = match message.from {
-                Some(_) => control.0.as_mut_ptr().cast(),
-                None => ptr::null_mut(),
-            };
-            count += 1;
-        }
+        let count = self.gather(datagrams);
         let mut next = 0;
         while next < count {
             let rest = &mut self.headers[next..count];
             let result = retry(|| {
                 // SAFETY: the headers were just pointed at live entries of `iovecs`, `names` and
-                // `controls`, which this function borrows, and at parts that `messages` borrowed
+                // `controls`, which this function borrows, and at parts that `datagrams` borrowed
                 // for 'a, which outlives this call; the kernel writes nothing but `msg_len`.
                 unsafe {
                     libc::sendmmsg(
@@ -205,20 +198,73 @@ impl SendArrays {
                     )
                 }
             });
+            let datagrams = |message: usize| self.starts[message]..self.starts[message + 1];
             match result {
                 Ok(done) => {
-                    rest.iter().take(done).for_each(|header| sent(header.msg_len as usize));
+                    for (index, header) in rest.iter().enumerate().take(done) {
+                        sent(datagrams(next + index).len(), header.msg_len as usize);
+                    }
                     next += done;
                 }
-                // sendmmsg reports an error only of the first datagram it was given: one that
+                // sendmmsg reports an error only of the first message it was given: one that
                 // comes later ends the call early and is met again at the head of the next.
-                Err(error) => match failed(next, &error) {
+                Err(error) => match failed(datagrams(next), &error) {
                     Fate::Skip => next += 1,
                     Fate::Again => {}
                     Fate::Stop => break,
                 },
             }
         }
+    }
+
+    /// Points the arrays at `datagrams`; returns the number of messages.
+    fn gather<'a>(&mut self, datagrams: impl Iterator<Item = Outgoing<'a>>) -> usize {
+        self.starts.clear();
+        let (mut messages, mut used, mut total) = (0, 0, 0);
+        let mut first_length = 0;
+        for (index, datagram) in datagrams.enumerate().take(self.headers.len()) {
+            let length: usize = datagram.parts.iter().map(|part| part.len()).sum();
+            if datagram.joins && messages > 0 {
+                let (header, control) =
+                    (&mut self.headers[messages - 1].msg_hdr, &mut self.controls[messages - 1]);
+                // The second of a run makes it one.
+                if index - self.starts[messages - 1] == 1 {
+                    let at = header.msg_controllen as usize;
+                    let size = first_length as u16;
+                    header.msg_controllen = (at
+                        + write_control(control, at, libc::SOL_UDP, libc::UDP_SEGMENT, size))
+                        as _;
+                    header.msg_control = control.0.as_mut_ptr().cast();
+                }
+            } else {
+                let (header, control) =
+                    (&mut self.headers[messages].msg_hdr, &mut self.controls[messages]);
+                let name = &mut self.names[messages];
+                header.msg_namelen = write_socket_addr(name, datagram.to);
+                header.msg_name = ptr::from_mut(name).cast();
+                header.msg_iov = ptr::from_mut(&mut self.iovecs[used]);
+                header.msg_iovlen = 0;
+                header.msg_controllen =
+                    datagram.from.map_or(0, |from| write_source(control, from)) as _;
+                header.msg_control = match datagram.from {
+                    Some(_) => control.0.as_mut_ptr().cast(),
+                    None => ptr::null_mut(),
+                };
+                self.starts.push(index);
+                messages += 1;
+                first_length = length;
+            }
+            for part in datagram.parts.iter().filter(|part| !part.is_empty()) {
+                // The kernel only reads through it; `iovec` has no const form.
+                self.iovecs[used].iov_base = part.as_ptr().cast_mut().cast();
+                self.iovecs[used].iov_len = part.len();
+                self.headers[messages - 1].msg_hdr.msg_iovlen += 1;
+                used += 1;
+            }
+            total = index + 1;
+        }
+        self.starts.push(total);
+        messages
     }
 }
 
@@ -339,6 +385,15 @@ pub(super) fn report_destination(socket: BorrowedFd<'_>, ipv6: bool) -> io::Resu
     } else {
         set_int(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)
     }
+}
+
+/// Makes the socket join datagrams of one sender that came together, and say so.
+///
+/// # Errors
+///
+/// That of `setsockopt`; kernels before 5.0 do not know it.
+pub(super) fn join_arrivals(socket: BorrowedFd<'_>) -> io::Result<()> {
+    set_int(socket, libc::SOL_UDP, libc::UDP_GRO, 1)
 }
 
 /// How many bytes may wait in the kernel unsent before a TCP socket counts as full.
@@ -462,8 +517,13 @@ fn write_socket_addr(name: &mut sockaddr_storage, address: SocketAddr) -> u32 {
     }
 }
 
-/// The local address that a datagram was sent to, from its packet-info control message.
-fn destination(header: &msghdr, control: &Control) -> Option<IpAddr> {
+/// What the control messages of a datagram tell: the local address that it was sent to, and the
+/// length of its segments.
+fn ancillary(header: &msghdr, control: &Control) -> (Option<IpAddr>, Option<usize>) {
+    let (mut destination, mut segment) = (None, None);
+    if header.msg_controllen == 0 {
+        return (destination, segment);
+    }
     // The header's own pointer is not used: the array may have moved since the call.
     // SAFETY: all-zero bytes are a valid `msghdr`.
     let mut header = msghdr { msg_controllen: header.msg_controllen, ..unsafe { zeroed() } };
@@ -475,22 +535,30 @@ fn destination(header: &msghdr, control: &Control) -> Option<IpAddr> {
         // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR give null or a whole `cmsghdr` inside `control`.
         let (level, kind, data) =
             unsafe { ((*next).cmsg_level, (*next).cmsg_type, libc::CMSG_DATA(next)) };
-        if (level, kind) == (libc::IPPROTO_IP, libc::IP_PKTINFO) {
-            // SAFETY: the kernel's IP_PKTINFO is an `in_pktinfo`; it may lie unaligned.
-            let info = unsafe { data.cast::<libc::in_pktinfo>().read_unaligned() };
-            // Not `ipi_addr`: that may be a broadcast address, from which nobody can answer.
-            let ip = Ipv4Addr::from_bits(u32::from_be(info.ipi_spec_dst.s_addr));
-            return Some(ip.into());
-        }
-        if (level, kind) == (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) {
-            // SAFETY: the kernel's IPV6_PKTINFO is an `in6_pktinfo`; it may lie unaligned.
-            let info = unsafe { data.cast::<libc::in6_pktinfo>().read_unaligned() };
-            return Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
+        match (level, kind) {
+            (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                // SAFETY: the kernel's IP_PKTINFO is an `in_pktinfo`; it may lie unaligned.
+                let info = unsafe { data.cast::<libc::in_pktinfo>().read_unaligned() };
+                // Not `ipi_addr`: that may be a broadcast address, from which nobody can answer.
+                let ip = Ipv4Addr::from_bits(u32::from_be(info.ipi_spec_dst.s_addr));
+                destination = Some(ip.into());
+            }
+            (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                // SAFETY: the kernel's IPV6_PKTINFO is an `in6_pktinfo`; it may lie unaligned.
+                let info = unsafe { data.cast::<libc::in6_pktinfo>().read_unaligned() };
+                destination = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
+            }
+            (libc::SOL_UDP, libc::UDP_GRO) => {
+                // SAFETY: the kernel's UDP_GRO is an `int`; it may lie unaligned.
+                let size = unsafe { data.cast::<c_int>().read_unaligned() };
+                segment = usize::try_from(size).ok().filter(|size| *size > 0);
+            }
+            _ => {}
         }
         // SAFETY: `next` is a control message of `header`.
         next = unsafe { libc::CMSG_NXTHDR(&header, next) };
     }
-    None
+    (destination, segment)
 }
 
 /// Writes the control message that makes a datagram leave from `source`; returns the length of
@@ -503,29 +571,39 @@ fn write_source(control: &mut Control, source: IpAddr) -> usize {
                 ipi_spec_dst: in_addr(source),
                 ipi_addr: libc::in_addr { s_addr: 0 },
             };
-            write_control(control, libc::IPPROTO_IP, libc::IP_PKTINFO, info)
+            write_control(control, 0, libc::IPPROTO_IP, libc::IP_PKTINFO, info)
         }
         IpAddr::V6(source) => {
             let info = libc::in6_pktinfo { ipi6_addr: in6_addr(source), ipi6_ifindex: 0 };
-            write_control(control, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info)
+            write_control(control, 0, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info)
         }
     }
 }
 
-fn write_control<T: Copy>(control: &mut Control, level: c_int, kind: c_int, value: T) -> usize {
-    const { assert!(size_of::<cmsghdr>() + size_of::<T>() + 8 <= CONTROL) };
+/// Writes a control message behind the `at` bytes of those before it; returns its own length.
+fn write_control<T: Copy>(
+    control: &mut Control,
+    at: usize,
+    level: c_int,
+    kind: c_int,
+    value: T,
+) -> usize {
     let size = size_of::<T>() as u32;
-    let first = control.0.as_mut_ptr().cast::<cmsghdr>();
-    // SAFETY: `Control` is aligned as `cmsghdr` is and, as asserted, long enough for a header and
-    // the value; CMSG_DATA stays inside it, and the value is written without need of alignment.
+    // SAFETY: both are plain arithmetic.
+    let (length, space) = unsafe { (libc::CMSG_LEN(size), libc::CMSG_SPACE(size) as usize) };
+    assert!(at % 8 == 0 && at + space <= CONTROL, "control messages have room for two");
+    // SAFETY: `at` lies inside `control`, as was just asserted.
+    let first = unsafe { control.0.as_mut_ptr().add(at) }.cast::<cmsghdr>();
+    // SAFETY: `Control` is aligned as `cmsghdr` is, `at` keeps that, and header and value fit, as
+    // was just asserted; the value is written without need of alignment.
     unsafe {
         first.write(zeroed());
         (*first).cmsg_level = level;
         (*first).cmsg_type = kind;
-        (*first).cmsg_len = libc::CMSG_LEN(size) as _;
+        (*first).cmsg_len = length as _;
         libc::CMSG_DATA(first).cast::<T>().write_unaligned(value);
-        libc::CMSG_SPACE(size) as usize
     }
+    space
 }
 
 fn in_addr(ip: Ipv4Addr) -> libc::in_addr {

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::net::batch::{Outlet, Received, RecvBatch, SocketKey};
+use crate::net::batch::{Outlet, Received, RecvBatch, Segments, SocketKey};
 use crate::net::sys::{self, Fragmentation};
 
 /// A socket that clients send to.
@@ -15,6 +15,7 @@ pub struct Listener {
     socket: Socket,
     local: SocketAddr,
     granted: Buffers,
+    segments: Segments,
 }
 
 /// Sizes of a socket's kernel buffers in bytes, as asked for (the kernel books twice that).
@@ -63,6 +64,8 @@ fn open(address: SocketAddr) -> io::Result<Socket> {
     if address.ip().is_unspecified() {
         sys::report_destination(socket.as_fd(), address.is_ipv6())?;
     }
+    // A kernel that cannot join arrivals hands them over one by one.
+    let _ = sys::join_arrivals(socket.as_fd());
     // Answers to strangers go wherever the path leads: they may be fragmented.
     sys::set_fragmentation(socket.as_fd(), address.is_ipv6(), Fragmentation::Allowed)?;
     Ok(socket)
@@ -81,7 +84,7 @@ impl Listener {
             receive: socket.recv_buffer_size()? / 2,
             send: socket.send_buffer_size()? / 2,
         };
-        Ok(Self { socket, local, granted })
+        Ok(Self { socket, local, granted, segments: Segments::ON })
     }
 
     /// The address it is bound to; a wildcard where it serves every address of the host.
@@ -123,6 +126,10 @@ impl Outlet for Listener {
     /// DF is always clear towards clients.
     fn set_dont_fragment(&mut self, _wanted: bool) -> io::Result<()> {
         Ok(())
+    }
+
+    fn segments(&mut self) -> &mut Segments {
+        &mut self.segments
     }
 }
 

@@ -6,18 +6,23 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
 
 use crate::net::batch::SocketKey;
-use crate::net::sys::RecvArrays;
+use crate::net::sys::{Arrival, RecvArrays};
 
-/// Datagrams as they were received, with room for [`RecvBatch::SLOTS`] of any size.
+/// Datagrams as they were received, with room for [`RecvBatch::BUFFERS`] of any size, or for many
+/// more that the kernel has joined.
 pub struct RecvBatch {
     bytes: Box<[u8]>,
+    /// Buffers in use.
+    buffers: usize,
     slots: Vec<Slot>,
     arrays: RecvArrays,
 }
 
+/// One datagram; the kernel may have put several into one buffer.
 #[derive(Clone, Copy)]
 struct Slot {
     socket: SocketKey,
+    start: usize,
     len: usize,
     source: SocketAddr,
     destination: Option<IpAddr>,
@@ -53,26 +58,30 @@ pub struct Received {
 }
 
 impl RecvBatch {
-    /// Datagrams in a batch.
-    pub const SLOTS: usize = 32;
-    /// Bytes in a slot. No datagram is longer: IPv4 carries up to 65 507, IPv6 up to 65 527.
-    pub const SLOT_BYTES: usize = 65_535;
-    /// Slots lie this far apart. A power of two would let the headers of all slots, which are all
+    /// Buffers in a batch.
+    pub const BUFFERS: usize = 32;
+    /// Datagrams that the kernel joins into one buffer at most (UDP_GRO_CNT_MAX).
+    const JOINED_MAX: usize = 64;
+    /// Bytes in a buffer. No datagram is longer: IPv4 carries up to 65 507, IPv6 up to 65 527.
+    pub const BUFFER_BYTES: usize = 65_535;
+    /// Buffers lie this far apart. A power of two would let the headers of all of them, which are all
     /// that is read of most packets, compete for the same few cache lines.
     const STRIDE: usize = 65_536 + 19 * 64;
 
     /// An empty batch.
     pub fn new() -> Self {
         Self {
-            bytes: vec![0; Self::SLOTS * Self::STRIDE].into_boxed_slice(),
-            slots: Vec::with_capacity(Self::SLOTS),
-            arrays: RecvArrays::new(Self::SLOTS),
+            buffers: 0,
+            bytes: vec![0; Self::BUFFERS * Self::STRIDE].into_boxed_slice(),
+            slots: Vec::with_capacity(Self::BUFFERS * Self::JOINED_MAX),
+            arrays: RecvArrays::new(Self::BUFFERS),
         }
     }
 
     /// Forgets all datagrams.
     pub fn clear(&mut self) {
         self.slots.clear();
+        self.buffers = 0;
     }
 
     /// Datagrams in the batch.
@@ -87,7 +96,7 @@ impl RecvBatch {
 
     /// Whether nothing more fits.
     pub fn is_full(&self) -> bool {
-        self.slots.len() == Self::SLOTS
+        self.buffers == Self::BUFFERS
     }
 
     /// The datagram in slot `index`.
@@ -101,16 +110,17 @@ impl RecvBatch {
             socket: slot.socket,
             source: slot.source,
             destination: slot.destination,
-            bytes: &self.bytes[index * Self::STRIDE..][..slot.len],
+            bytes: &self.bytes[slot.start..][..slot.len],
         }
     }
 
-    /// Datagrams that fit in beside those that are there.
+    /// Buffers that are free.
     pub fn room(&self) -> usize {
-        Self::SLOTS - self.slots.len()
+        Self::BUFFERS - self.buffers
     }
 
-    /// Appends what waits at a socket, up to `most` or the room that is left; never blocks.
+    /// Appends what waits at a socket, up to `most` buffers of it or the room that is left; never
+    /// blocks.
     ///
     /// A call that brought less than there was room for has emptied the socket. An error that the
     /// kernel kept for this socket (ICMP) is no reason to stop: it is counted and passed over.
@@ -121,7 +131,7 @@ impl RecvBatch {
         most: usize,
     ) -> Received {
         let mut received = Received::default();
-        let first = self.slots.len();
+        let first = self.buffers;
         let room = self.room().min(most);
         if room == 0 {
             return received;
@@ -129,10 +139,9 @@ impl RecvBatch {
         for _ in 0..PENDING_ERRORS_MAX {
             let bytes = &mut self.bytes[first * Self::STRIDE..][..room * Self::STRIDE];
             let buffers = bytes.chunks_exact_mut(Self::STRIDE);
-            let buffers = buffers.map(|chunk| &mut chunk[..Self::SLOT_BYTES]);
+            let buffers = buffers.map(|chunk| &mut chunk[..Self::BUFFER_BYTES]);
             match self.arrays.receive(socket, buffers) {
                 Ok(count) => {
-                    received.datagrams = count;
                     received.emptied = count < room;
                     self.keep(first, count, key, &mut received);
                     return received;
@@ -147,27 +156,26 @@ impl RecvBatch {
         received
     }
 
-    /// Takes over what was received into the slots from `first` on, leaving out what was cut.
+    /// Takes over what was received into the buffers from `first` on, leaving out what was cut.
     fn keep(&mut self, first: usize, count: usize, key: SocketKey, received: &mut Received) {
+        self.buffers = first + count;
         for index in 0..count {
-            let arrival = self.arrays.arrival(index);
-            received.bytes += arrival.len as u64;
-            let Some(source) = arrival.source.filter(|_| !arrival.truncated) else {
+            let Arrival { len, source, destination, truncated, segment } =
+                self.arrays.arrival(index);
+            received.bytes += len as u64;
+            let Some(source) = source.filter(|_| !truncated) else {
+                received.datagrams += 1;
                 received.truncated += 1;
                 continue;
             };
-            let slot = self.slots.len();
-            if slot != first + index {
-                // Only behind a datagram that was dropped, so hardly ever: slots have no gaps.
-                let from = (first + index) * Self::STRIDE;
-                self.bytes.copy_within(from..from + arrival.len, slot * Self::STRIDE);
+            let buffer = (first + index) * Self::STRIDE;
+            let segment = segment.unwrap_or(len).max(1);
+            // An empty datagram is one, too.
+            for at in (0..len.max(1)).step_by(segment) {
+                let (start, len) = (buffer + at, segment.min(len - at));
+                self.slots.push(Slot { socket: key, start, len, source, destination });
+                received.datagrams += 1;
             }
-            self.slots.push(Slot {
-                socket: key,
-                len: arrival.len,
-                source,
-                destination: arrival.destination,
-            });
         }
     }
 }
@@ -180,7 +188,13 @@ impl Default for RecvBatch {
 
 impl fmt::Debug for RecvBatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RecvBatch({} of {} slots)", self.len(), Self::SLOTS)
+        write!(
+            f,
+            "RecvBatch({} datagrams, {} of {} buffers)",
+            self.len(),
+            self.buffers,
+            Self::BUFFERS
+        )
     }
 }
 

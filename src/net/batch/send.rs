@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
+use crate::net::batch::segments::{Joining, Segments};
 use crate::net::batch::{RecvBatch, SocketKey};
 use crate::net::sys::{Fate, Outgoing, SendArrays};
 use crate::wire::Header;
@@ -22,6 +23,9 @@ pub trait Outlet {
     /// That of the socket option; the datagrams are then dropped, for none may leave with the
     /// wrong DF.
     fn set_dont_fragment(&mut self, wanted: bool) -> io::Result<()>;
+
+    /// What the kernel is trusted to send as segments of one message.
+    fn segments(&mut self) -> &mut Segments;
 }
 
 /// The caller's sockets, as a flush needs them.
@@ -40,6 +44,8 @@ pub struct Tally {
     pub packets: u64,
     /// Bytes of those, headers of ours included.
     pub bytes: u64,
+    /// System messages that carried them: fewer, where several left as segments of one.
+    pub messages: u64,
     /// Dropped because the socket's buffer, or the device's queue, was full.
     pub full: u64,
     /// Dropped because they were longer than a datagram, or than the path with DF set, can be.
@@ -66,10 +72,23 @@ pub struct Envelope {
 /// Datagrams that are to leave.
 pub struct SendBatch {
     entries: Vec<Entry>,
-    order: Vec<u16>,
+    /// Entries by socket and destination, each run in the order in which it was pushed.
+    order: Vec<Place>,
+    /// Datagrams that a message of segments could not carry, to be sent alone.
+    again: Vec<Place>,
     own: Box<[u8]>,
     own_used: usize,
     arrays: SendArrays,
+}
+
+/// Where an entry stands in the order of sending.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    socket: SocketKey,
+    /// Of the destination; only equal addresses must have equal numbers.
+    to: u64,
+    index: u16,
+    dont_fragment: bool,
 }
 
 struct Entry {
@@ -86,7 +105,7 @@ enum Payload {
 
 impl SendBatch {
     /// Datagrams in a batch.
-    pub const ENTRIES: usize = 64;
+    pub const ENTRIES: usize = 128;
     /// Bytes that [`SendBatch::space`] has at least where the batch is not full: more than any
     /// message.
     pub const SPACE: usize = 66 * 1024;
@@ -97,6 +116,7 @@ impl SendBatch {
         Self {
             entries: Vec::with_capacity(Self::ENTRIES),
             order: Vec::with_capacity(Self::ENTRIES),
+            again: Vec::new(),
             own: vec![0; Self::OWN_BYTES].into_boxed_slice(),
             own_used: 0,
             arrays: SendArrays::new(Self::ENTRIES),
@@ -199,29 +219,138 @@ impl SendBatch {
     ) {
         let entries = &self.entries;
         self.order.clear();
-        self.order.extend(0..entries.len() as u16);
-        self.order.retain(|index| is_wanted(&entries[usize::from(*index)].envelope));
-        let key = |index: &u16| entries[usize::from(*index)].envelope;
-        self.order.sort_unstable_by_key(|index| (key(index).socket, *index));
-        for run in self.order.chunk_by(|a, b| key(a).socket == key(b).socket) {
-            let socket = key(&run[0]).socket;
+        for (index, Entry { envelope, .. }) in entries.iter().enumerate() {
+            if is_wanted(envelope) {
+                let &Envelope { socket, to, dont_fragment, .. } = envelope;
+                let index = index as u16;
+                self.order.push(Place { socket, to: number_of(to), index, dont_fragment });
+            }
+        }
+        self.order.sort_unstable();
+        for run in self.order.chunk_by(|a, b| a.socket == b.socket) {
             let mut tally = Tally::default();
-            match outlets.outlet(socket) {
+            match outlets.outlet(run[0].socket) {
                 Some(outlet) => {
-                    for run in run.chunk_by(|a, b| key(a).dont_fragment == key(b).dont_fragment) {
-                        if outlet.set_dont_fragment(key(&run[0]).dont_fragment).is_err() {
+                    for run in run.chunk_by(|a, b| a.dont_fragment == b.dont_fragment) {
+                        if outlet.set_dont_fragment(run[0].dont_fragment).is_err() {
                             tally.failed += run.len() as u64;
                             continue;
                         }
-                        let messages = run.iter().map(|index| {
-                            entries[usize::from(*index)].outgoing(received, &self.own)
-                        });
-                        send_run(&mut self.arrays, outlet.descriptor(), messages, &mut tally);
+                        let run = Run { places: run, entries, received, own: &self.own };
+                        self.again.clear();
+                        run.send(&mut self.arrays, outlet, &mut self.again, &mut tally);
                     }
                 }
                 None => tally.failed += run.len() as u64,
             }
-            outlets.tally(socket, &tally);
+            outlets.tally(run[0].socket, &tally);
+        }
+    }
+}
+
+/// A number for an address, by which those that are equal come to stand together.
+fn number_of(address: SocketAddr) -> u64 {
+    let port = u64::from(address.port());
+    match address.ip() {
+        IpAddr::V4(ip) => u64::from(ip.to_bits()) << 16 | port,
+        IpAddr::V6(ip) => {
+            let bits = ip.to_bits();
+            (bits as u64 ^ (bits >> 64) as u64).rotate_left(16) ^ port
+        }
+    }
+}
+
+/// What goes by one socket with the same DF.
+struct Run<'a> {
+    places: &'a [Place],
+    entries: &'a [Entry],
+    received: &'a RecvBatch,
+    own: &'a [u8],
+}
+
+impl Run<'_> {
+    /// Sends everything; what a message of segments could not carry is sent once more, alone.
+    fn send(
+        &self,
+        arrays: &mut SendArrays,
+        outlet: &mut dyn Outlet,
+        again: &mut Vec<Place>,
+        tally: &mut Tally,
+    ) {
+        let limit = *outlet.segments();
+        let datagrams = Joining::new(limit, self.datagrams(self.places));
+        self.attempt(self.places, datagrams, arrays, outlet, again, tally);
+        if !again.is_empty() {
+            let alone = self.datagrams(again);
+            self.attempt(again, alone, arrays, outlet, &mut Vec::new(), tally);
+        }
+    }
+
+    fn datagrams<'b>(&'b self, places: &'b [Place]) -> impl Iterator<Item = Outgoing<'b>> {
+        places
+            .iter()
+            .map(|place| self.entries[usize::from(place.index)].outgoing(self.received, self.own))
+    }
+
+    fn attempt<'b>(
+        &'b self,
+        places: &[Place],
+        datagrams: impl Iterator<Item = Outgoing<'b>>,
+        arrays: &mut SendArrays,
+        outlet: &mut dyn Outlet,
+        again: &mut Vec<Place>,
+        tally: &mut Tally,
+    ) {
+        let (mut packets, mut bytes, mut messages) = (0, 0, 0);
+        let mut tried_again = None;
+        let mut refused = None;
+        let sent = |datagrams: usize, length: usize| {
+            packets += datagrams as u64;
+            bytes += length as u64;
+            messages += 1;
+        };
+        let failed = |range: Range<usize>, error: &io::Error| {
+            let count = range.len() as u64;
+            match error.raw_os_error() {
+                Some(libc::EAGAIN) => {
+                    tally.full += (places.len() - range.start) as u64;
+                    return Fate::Stop;
+                }
+                // What an earlier datagram caused is reported on the next one that is sent: once.
+                Some(libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH)
+                    if tried_again != Some(range.start) =>
+                {
+                    tried_again = Some(range.start);
+                    return Fate::Again;
+                }
+                Some(errno @ (libc::EIO | libc::EINVAL | libc::EMSGSIZE)) if count > 1 => {
+                    let first = &self.entries[usize::from(places[range.start].index)];
+                    let length: usize =
+                        first.outgoing(self.received, self.own).parts.iter().map(|p| p.len()).sum();
+                    refused = Some((errno, length));
+                    again.extend_from_slice(&places[range]);
+                }
+                Some(libc::ENOBUFS | libc::ENOMEM) => tally.full += count,
+                Some(libc::EMSGSIZE) => tally.too_long += count,
+                Some(
+                    libc::EACCES
+                    | libc::EPERM
+                    | libc::ECONNREFUSED
+                    | libc::EHOSTUNREACH
+                    | libc::ENETUNREACH
+                    | libc::EADDRNOTAVAIL
+                    | libc::EINVAL,
+                ) => tally.unreachable += count,
+                _ => tally.failed += count,
+            }
+            Fate::Skip
+        };
+        arrays.send(outlet.descriptor(), datagrams, sent, failed);
+        tally.packets += packets;
+        tally.bytes += bytes;
+        tally.messages += messages;
+        if let Some((errno, length)) = refused {
+            outlet.segments().refused(errno, length);
         }
     }
 }
@@ -240,54 +369,9 @@ impl Entry {
                 payload,
                 &ZEROS[..usize::from(self.padding)],
             ],
+            joins: false,
         }
     }
-}
-
-/// Sends what goes by one socket with the same DF.
-fn send_run<'a>(
-    arrays: &mut SendArrays,
-    socket: BorrowedFd<'_>,
-    messages: impl ExactSizeIterator<Item = Outgoing<'a>>,
-    tally: &mut Tally,
-) {
-    let total = messages.len();
-    let (mut packets, mut bytes) = (0, 0);
-    let mut tried_again = None;
-    let sent = |length: usize| {
-        packets += 1;
-        bytes += length as u64;
-    };
-    arrays.send(socket, messages, sent, |index, error| {
-        match error.raw_os_error() {
-            Some(libc::EAGAIN) => {
-                tally.full += (total - index) as u64;
-                return Fate::Stop;
-            }
-            // What an earlier datagram caused is reported on the next one that is sent: once.
-            Some(libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH)
-                if tried_again != Some(index) =>
-            {
-                tried_again = Some(index);
-                return Fate::Again;
-            }
-            Some(libc::ENOBUFS | libc::ENOMEM) => tally.full += 1,
-            Some(libc::EMSGSIZE) => tally.too_long += 1,
-            Some(
-                libc::EACCES
-                | libc::EPERM
-                | libc::ECONNREFUSED
-                | libc::EHOSTUNREACH
-                | libc::ENETUNREACH
-                | libc::EADDRNOTAVAIL
-                | libc::EINVAL,
-            ) => tally.unreachable += 1,
-            _ => tally.failed += 1,
-        }
-        Fate::Skip
-    });
-    tally.packets += packets;
-    tally.bytes += bytes;
 }
 
 impl Default for SendBatch {

@@ -48,7 +48,7 @@ fn envelope(to: SocketAddr) -> Envelope {
 
 fn receive(listener: &Listener, batch: &mut RecvBatch) -> Received {
     wait_readable(listener.descriptor());
-    listener.receive(batch, KEY, RecvBatch::SLOTS)
+    listener.receive(batch, KEY, RecvBatch::BUFFERS)
 }
 
 #[test]
@@ -171,20 +171,20 @@ fn one_batch_takes_from_several_sockets_until_it_is_full() {
     }
     client.send_to(b"other", second.local_addr()).unwrap();
     wait_readable(first.descriptor());
-    let report = second.receive(&mut received, SocketKey(2), RecvBatch::SLOTS);
+    let report = second.receive(&mut received, SocketKey(2), RecvBatch::BUFFERS);
     assert_eq!((report.datagrams, report.emptied), (1, true));
-    let report = first.receive(&mut received, SocketKey(1), RecvBatch::SLOTS);
+    let report = first.receive(&mut received, SocketKey(1), RecvBatch::BUFFERS);
     assert_eq!((report.datagrams, report.emptied), (31, false));
     assert!(received.is_full());
-    assert_eq!(first.receive(&mut received, SocketKey(1), RecvBatch::SLOTS), Received::default());
+    assert_eq!(first.receive(&mut received, SocketKey(1), RecvBatch::BUFFERS), Received::default());
     assert_eq!(received.datagram(0).socket, SocketKey(2));
     for slot in 1..received.len() {
         assert_eq!(received.datagram(slot).bytes, [slot as u8 - 1]);
     }
     received.clear();
-    let report = first.receive(&mut received, SocketKey(1), RecvBatch::SLOTS);
+    let report = first.receive(&mut received, SocketKey(1), RecvBatch::BUFFERS);
     assert_eq!((report.datagrams, report.bytes, report.emptied), (9, 9, true));
-    let report = first.receive(&mut received, SocketKey(1), RecvBatch::SLOTS);
+    let report = first.receive(&mut received, SocketKey(1), RecvBatch::BUFFERS);
     assert_eq!((report.datagrams, report.emptied, report.errors), (0, true, 0));
 }
 
