@@ -246,7 +246,11 @@ impl Target {
                 assert!(payload.start <= payload.end && payload.end as usize <= bytes.len());
                 self.relayed += 1;
             }
-            Verdict::ToClient { .. } => panic!("a client's packet goes to a client"),
+            // Through two relayed addresses of this core.
+            Verdict::ToClient { payload, .. } => {
+                assert!(payload.start <= payload.end && payload.end as usize <= bytes.len());
+                self.relayed += 1;
+            }
         }
         if self.one_in(64) {
             self.disturb();
@@ -270,7 +274,7 @@ impl Target {
                 let peer = if self.rng.random() { addr(common::PEER) } else { address };
                 let core = &mut self.sim.cores[0];
                 match core.handle_peer(now, relay, PeerAddr(peer), length) {
-                    Verdict::ToClient { header, padding, path } => {
+                    Verdict::ToClient { header, padding, path, .. } => {
                         let whole = header.len() + length + usize::from(padding);
                         let padded = header.len() > 4 || path.tuple.transport.is_stream();
                         assert!(padding < 4 && (!padded || whole % 4 == 0));

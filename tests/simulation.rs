@@ -312,6 +312,16 @@ impl World {
     /// The packet goes to this peer or nowhere; on to its client, where the peer is one of ours.
     fn on_its_way(&mut self, n: usize, out: Out, expected: Option<SocketAddr>) {
         let Some(peer) = expected else { return out.dropped() };
+        let core = |n: usize| self.sim.core_of(self.clients[n]);
+        if let Some(receiver) = self.owner_of(peer)
+            && core(receiver) == core(n)
+        {
+            // Both are of one core: it takes no detour over sockets.
+            let State::Live(allocation) = &self.states[n] else { unreachable!("it sends") };
+            let from = allocation.relayed.iter().find(|r| r.is_ipv4() == peer.is_ipv4());
+            let from = *from.expect("a relay of the peer's family");
+            return self.arrives(receiver, from, out);
+        }
         assert_eq!(out.clone().reaches(&peer.to_string()), b"payload");
         let Out::ToPeer { from, .. } = out else { unreachable!("reaches() has looked") };
         let State::Live(allocation) = &self.states[n] else { unreachable!("nothing else sends") };

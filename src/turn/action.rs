@@ -28,13 +28,16 @@ pub enum Verdict {
         /// Whether DF must be set on this datagram (RFC 8656 §14); if not, it must be clear.
         dont_fragment: bool,
     },
-    /// The peer's datagram goes to the client: `header`, then the datagram, then `padding` zeros.
+    /// A payload goes to a client: `header`, then the payload, then `padding` zeros. The packet is
+    /// a peer's datagram, or what another client sent to this one's relayed address.
     ToClient {
         /// The way to the client.
         path: Path,
         /// A ChannelData header, or that of a Data indication.
         header: Header,
-        /// Zero bytes behind the datagram, 0 to 3.
+        /// Which bytes of the packet are the payload.
+        payload: PayloadRange,
+        /// Zero bytes behind the payload, 0 to 3.
         padding: u8,
     },
 }

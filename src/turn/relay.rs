@@ -10,12 +10,32 @@ use crate::turn::acl::Ports;
 use crate::turn::action::{PayloadRange, Verdict};
 use crate::turn::moment::Now;
 use crate::turn::stats::Drop;
-use crate::turn::table::Allocation;
+use crate::turn::table::{Allocation, Owner};
 use crate::turn::tuple::{Family, FiveTuple, Path, PeerAddr, RelayId, RelayedAddr};
 use crate::wire::channel_data::{CHANNEL_DATA_HEADER, channel_data_header};
 use crate::wire::message::MAGIC_COOKIE;
 use crate::wire::writer::data_indication_header;
 use crate::wire::{AttributeType, ChannelData, Header, Message};
+
+/// What is to leave for a peer.
+#[derive(Clone, Copy)]
+struct Outbound {
+    relay: RelayId,
+    peer: PeerAddr,
+    ports: Ports,
+    payload: PayloadRange,
+    dont_fragment: bool,
+}
+
+/// `length` bytes from `start` on.
+#[inline]
+fn payload(start: usize, length: usize) -> PayloadRange {
+    PayloadRange { start: start as u32, end: (start + length) as u32 }
+}
+
+/// The longest payload of a UDP datagram over IPv4 and over IPv6, which no socket would pass.
+const UDP_V4_MAX: u32 = 65_507;
+const UDP_V6_MAX: u32 = 65_527;
 
 impl Server {
     /// ChannelData from a client (RFC 8656 §12.6).
@@ -36,8 +56,14 @@ impl Server {
         if channel.ports == Ports::Judged && !self.may_reach(channel.peer.0) {
             return self.dropped(Drop::PeerRefused);
         }
-        let start = CHANNEL_DATA_HEADER;
-        self.relay_to_peer(channel.relay, channel.peer, start, message.data.len(), false)
+        let out = Outbound {
+            relay: channel.relay,
+            peer: channel.peer,
+            ports: channel.ports,
+            payload: payload(CHANNEL_DATA_HEADER, message.data.len()),
+            dont_fragment: false,
+        };
+        self.relay_to_peer(now, out)
     }
 
     /// A Send indication (RFC 8656 §11.2).
@@ -66,25 +92,36 @@ impl Server {
             return self.dropped(Drop::PeerRefused);
         }
         let dont_fragment = message.has(AttributeType::DONT_FRAGMENT);
-        self.relay_to_peer(relay, peer, at + 4, data.len(), dont_fragment)
+        let payload = payload(at + 4, data.len());
+        self.relay_to_peer(now, Outbound { relay, peer, ports, payload, dont_fragment })
     }
 
-    fn relay_to_peer(
-        &mut self,
-        relay: RelayId,
-        peer: PeerAddr,
-        start: usize,
-        length: usize,
-        dont_fragment: bool,
-    ) -> Verdict {
+    /// Sends on to a peer, or straight to the far client where the peer is a relayed address of
+    /// this very core: the datagram would only leave by one of our sockets to come in by another.
+    fn relay_to_peer(&mut self, now: Now, out: Outbound) -> Verdict {
+        let Outbound { relay, peer, ports, payload, dont_fragment } = out;
+        let length = payload.end - payload.start;
         self.stats.packets_to_peer += 1;
-        self.stats.bytes_to_peer += length as u64;
-        let payload = PayloadRange { start: start as u32, end: (start + length) as u32 };
-        // Only a relay of ours is translated: anything else was judged as it was written.
+        self.stats.bytes_to_peer += u64::from(length);
+        // Relays of ours lie on addresses of ours, whose every packet is judged.
+        if ports != Ports::Judged {
+            return Verdict::ToPeer { relay, peer, payload, dont_fragment };
+        }
         let local = self.to_local(peer);
-        let is_relay = || local.0 != peer.0 && self.table.owner(local).is_some();
-        let peer = if is_relay() { PeerAddr(local.0) } else { peer };
-        Verdict::ToPeer { relay, peer, payload, dont_fragment }
+        match (self.table.owner(local), self.table.relay(relay)) {
+            (Some(Owner::Here(far)), Some(near)) => {
+                let most = if near.local.0.is_ipv4() { UDP_V4_MAX } else { UDP_V6_MAX };
+                if length > most {
+                    return self.dropped(Drop::TooLong);
+                }
+                self.relay_to_client(now, far, PeerAddr(near.local.0), payload)
+            }
+            // Only a relay of ours is translated: anything else was judged as it was written.
+            (Some(_), _) => {
+                Verdict::ToPeer { relay, peer: PeerAddr(local.0), payload, dont_fragment }
+            }
+            (None, _) => Verdict::ToPeer { relay, peer, payload, dont_fragment },
+        }
     }
 
     /// A datagram of `length` bytes from a peer at a relayed address (RFC 8656 §11.3).
@@ -96,6 +133,20 @@ impl Server {
         peer: PeerAddr,
         length: usize,
     ) -> Verdict {
+        self.relay_to_client(now, relay, peer, payload(0, length))
+    }
+
+    /// A payload that `peer` has sent to a relayed address, by a socket or within this core: the
+    /// far side's permission, channel and rules hold for both alike.
+    #[inline]
+    fn relay_to_client(
+        &mut self,
+        now: Now,
+        relay: RelayId,
+        peer: PeerAddr,
+        payload: PayloadRange,
+    ) -> Verdict {
+        let length = (payload.end - payload.start) as usize;
         let peer = PeerAddr(self.to_external(RelayedAddr(peer.0)));
         let Some((allocation, path)) = self
             .table
@@ -122,7 +173,7 @@ impl Server {
         let padding = if padded { length.next_multiple_of(4) - length } else { 0 };
         self.stats.packets_to_client += 1;
         self.stats.bytes_to_client += length as u64;
-        Verdict::ToClient { path, header, padding: padding as u8 }
+        Verdict::ToClient { path, header, payload, padding: padding as u8 }
     }
 
     /// ChannelData where a channel is bound to the peer (§12.7), else a Data indication.

@@ -49,7 +49,7 @@ impl Worker {
             Way::Udp(index) => {
                 self.make_room();
                 let envelope = self.envelope(index, &path);
-                self.send.push_bytes(envelope, None, bytes);
+                self.send.push_bytes(envelope, None, bytes, 0);
             }
             Way::Connection { .. } => {
                 let pushed = self.connections.at_end_of(&path).map(|(place, client)| {

@@ -40,6 +40,7 @@ mod token;
 use std::collections::VecDeque;
 use std::io;
 use std::mem;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -315,14 +316,12 @@ impl Worker {
                 let range = payload.into();
                 match packet {
                     Packet::Slot(slot) => self.send.push_slot(envelope, None, slot, range, 0),
-                    Packet::Frame(frame) => self.send.push_bytes(envelope, None, &frame[range]),
+                    Packet::Frame(frame) => self.send.push_bytes(envelope, None, &frame[range], 0),
                 }
             }
-            Verdict::ToClient { path, header, padding } => match packet {
-                Packet::Slot(slot) => self.send_to_client(path, header, slot, padding),
-                // The core says this of a peer's datagram only.
-                Packet::Frame(_) => self.stats.drops.failed += 1,
-            },
+            Verdict::ToClient { path, header, payload, padding } => {
+                self.send_to_client(path, header, packet, payload.into(), padding);
+            }
         }
     }
 
@@ -344,16 +343,29 @@ impl Worker {
         }
     }
 
-    /// A peer's datagram, in this slot, goes to a client.
-    fn send_to_client(&mut self, path: Path, header: Header, slot: usize, padding: u8) {
-        let bytes = self.received.datagram(slot).bytes;
-        match Way::from(path.link) {
-            Way::Udp(index) => {
-                let (range, header) = (0..bytes.len(), Some(header));
+    /// A part of a packet goes to a client, behind `header`.
+    fn send_to_client(
+        &mut self,
+        path: Path,
+        header: Header,
+        packet: Packet<'_>,
+        range: Range<usize>,
+        padding: u8,
+    ) {
+        match (Way::from(path.link), packet) {
+            (Way::Udp(index), Packet::Slot(slot)) => {
                 let envelope = self.envelope(index, &path);
-                self.send.push_slot(envelope, header, slot, range, padding);
+                self.send.push_slot(envelope, Some(header), slot, range, padding);
             }
-            Way::Connection { .. } => {
+            (Way::Udp(index), Packet::Frame(frame)) => {
+                let envelope = self.envelope(index, &path);
+                self.send.push_bytes(envelope, Some(header), &frame[range], padding);
+            }
+            (Way::Connection { .. }, packet) => {
+                let bytes = match packet {
+                    Packet::Slot(slot) => &self.received.datagram(slot).bytes[range],
+                    Packet::Frame(frame) => &frame[range],
+                };
                 let pushed = self.connections.at_end_of(&path).map(|(place, client)| {
                     let parts = [&header[..], bytes, &[0; 3][..usize::from(padding)]];
                     (place, client.connection.push(parts, Kind::Media))

@@ -540,9 +540,11 @@ impl Sim {
         self.peer_to_relay(addr(peer), relayed, payload)
     }
 
-    /// Carries a packet that is on its way to a relayed address of this server there.
+    /// Carries a packet that is on its way to a relayed address of this server there. Where both
+    /// are of one core it has arrived, or was dropped, already.
     pub(crate) fn carry(&mut self, out: Out) -> Out {
         match out {
+            Out::ToClient { .. } | Out::Nothing => out,
             Out::ToPeer { from, to, payload, .. } => self.peer_to_relay(from, to, &payload),
             other => panic!("not on its way to a peer: {other:?}"),
         }
@@ -558,8 +560,9 @@ impl Sim {
                 payload: packet[std::ops::Range::from(payload)].to_vec(),
                 dont_fragment,
             },
-            Verdict::ToClient { path, header, padding } => {
-                let bytes = [&header[..], packet, &[0; 3][..usize::from(padding)]].concat();
+            Verdict::ToClient { path, header, payload, padding } => {
+                let payload = &packet[std::ops::Range::from(payload)];
+                let bytes = [&header[..], payload, &[0; 3][..usize::from(padding)]].concat();
                 Out::ToClient { path, bytes }
             }
         };

@@ -152,16 +152,24 @@ impl SendBatch {
         self.push(Entry { envelope, header: None, payload, padding: 0 });
     }
 
-    /// Appends a copy of `bytes` behind `header` as a datagram.
+    /// Appends a copy of `bytes` as a datagram: `header` in front, `padding` (at most 3) zero bytes
+    /// behind.
     ///
     /// # Panics
     ///
     /// Where the batch is full, or `bytes` longer than [`SendBatch::SPACE`].
-    pub fn push_bytes(&mut self, envelope: Envelope, header: Option<Header>, bytes: &[u8]) {
+    pub fn push_bytes(
+        &mut self,
+        envelope: Envelope,
+        header: Option<Header>,
+        bytes: &[u8],
+        padding: u8,
+    ) {
         self.space()[..bytes.len()].copy_from_slice(bytes);
         self.push_space(envelope, bytes.len());
         if let Some(entry) = self.entries.last_mut() {
             entry.header = header;
+            entry.padding = padding;
         }
     }
 

@@ -85,7 +85,7 @@ fn header_payload_and_padding_leave_as_one_datagram() {
     let to = envelope(client.local_addr().unwrap());
     let header = Header::from_slice(&[0x40, 0, 0, 5]);
     send.push_slot(to, header, 0, 1..6, 3);
-    send.push_bytes(to, header, b"own");
+    send.push_bytes(to, header, b"own", 0);
     send.space()[..5].copy_from_slice(b"space");
     send.push_space(to, 5);
     assert_eq!(flush(&mut send, &received, &mut listener).packets, 3);
@@ -136,8 +136,8 @@ fn an_error_of_one_packet_does_not_stop_the_others() {
         ("192.0.2.1:9".parse().unwrap(), b"from loopback to the world"),
     ];
     for (number, (to, bytes)) in bad.into_iter().enumerate() {
-        send.push_bytes(envelope(to), None, bytes);
-        send.push_bytes(envelope(good), None, &[number as u8]);
+        send.push_bytes(envelope(to), None, bytes, 0);
+        send.push_bytes(envelope(good), None, &[number as u8], 0);
     }
     let tally = flush(&mut send, &received, &mut listener);
     assert_eq!(tally.too_long, 1);
@@ -156,7 +156,7 @@ fn packets_for_a_closed_socket_are_dropped() {
     let (received, mut send) = (RecvBatch::new(), SendBatch::new());
     let mut listener = listener("127.0.0.1:0");
     let to = listener.local_addr();
-    send.push_bytes(Envelope { socket: SocketKey(8), ..envelope(to) }, None, b"late");
+    send.push_bytes(Envelope { socket: SocketKey(8), ..envelope(to) }, None, b"late", 0);
     let tally = flush(&mut send, &received, &mut listener);
     assert_eq!(tally, Tally { failed: 1, ..Tally::default() });
 }
@@ -202,8 +202,8 @@ fn df_is_set_for_the_datagrams_that_ask_for_it_and_for_no_others() {
         for (dont_fragment, expected) in
             [(true, Fragmentation::Forbidden), (false, Fragmentation::Allowed)]
         {
-            send.push_bytes(Envelope { dont_fragment: !dont_fragment, ..to }, None, b"a");
-            send.push_bytes(Envelope { dont_fragment, ..to }, None, b"b");
+            send.push_bytes(Envelope { dont_fragment: !dont_fragment, ..to }, None, b"a", 0);
+            send.push_bytes(Envelope { dont_fragment, ..to }, None, b"b", 0);
             assert_eq!(flush(&mut send, &received, &mut relay).packets, 2);
             assert_eq!(now(&relay), expected);
         }
