@@ -194,7 +194,7 @@ impl<'a> Exchanges<'a> {
                 let socket = SocketKey(slot.allocation.port as u64);
                 let to = self.clients.server;
                 let envelope = Envelope { socket, to, from: None, dont_fragment: false };
-                self.batch.push_bytes(envelope, None, &request);
+                self.batch.push_bytes(envelope, None, &request, 0);
                 if self.batch.is_full() {
                     self.flush();
                 }

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use socket2::SockRef;
 
-use crate::net::batch::{Outlet, Received, RecvBatch, SocketKey};
+use crate::net::batch::{Outlet, Received, RecvBatch, Segments, SocketKey};
 use crate::net::sys;
 
 /// A socket at the far side of a server.
@@ -17,6 +17,7 @@ use crate::net::sys;
 pub struct Endpoint {
     socket: UdpSocket,
     local: SocketAddr,
+    segments: Segments,
 }
 
 /// Bytes that each asks for in both directions. The kernel grants at most what `net.core` says.
@@ -34,17 +35,18 @@ impl Endpoint {
         options.set_recv_buffer_size(BUFFER_WANTED)?;
         options.set_send_buffer_size(BUFFER_WANTED)?;
         let local = socket.local_addr()?;
-        Ok(Self { socket, local })
+        // Whoever wants several to leave as one says so.
+        Ok(Self { socket, local, segments: Segments::OFF })
     }
 
-    /// Takes datagrams of one flow and size that came together as one: what is received may then
-    /// be several, one behind the other, all as long as the first but for the last.
+    /// Lets the kernel hand over datagrams of one flow and size that came together at once, which
+    /// costs it less; a batch still has each by itself.
     ///
     /// # Errors
     ///
     /// Where the kernel cannot.
     pub fn merge_received(&self) -> io::Result<()> {
-        sys::set_merging(self.socket.as_fd())
+        sys::join_arrivals(self.socket.as_fd())
     }
 
     /// The address it is bound to.
@@ -59,7 +61,7 @@ impl Endpoint {
 
     /// Appends what has arrived to `batch`, under the name `key`; does not wait.
     pub fn receive(&self, batch: &mut RecvBatch, key: SocketKey) -> Received {
-        batch.receive(self.socket.as_fd(), key)
+        batch.receive(self.socket.as_fd(), key, RecvBatch::BUFFERS)
     }
 
     /// Sends `bytes` as datagrams of `segment` bytes each, of which the last may be shorter, in
@@ -82,6 +84,10 @@ impl Outlet for Endpoint {
     fn set_dont_fragment(&mut self, _wanted: bool) -> io::Result<()> {
         Ok(())
     }
+
+    fn segments(&mut self) -> &mut Segments {
+        &mut self.segments
+    }
 }
 
 impl AsRawFd for Endpoint {
@@ -95,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn segments_arrive_one_by_one_or_merged() {
+    fn segments_arrive_one_by_one_also_where_the_kernel_joins_them() {
         for (ip, merged) in [("127.0.0.1:0", false), ("127.0.0.1:0", true), ("[::1]:0", false)] {
             let any: SocketAddr = ip.parse().unwrap();
             let (from, to) = (Endpoint::bind(any).unwrap(), Endpoint::bind(any).unwrap());
@@ -112,7 +118,7 @@ mod tests {
                 received.extend((0..batch.len()).map(|at| batch.datagram(at).bytes.to_vec()));
             }
             assert_eq!(received.concat(), bytes);
-            assert_eq!(received.len(), if merged { 1 } else { 4 }, "{ip}");
+            assert_eq!(received.len(), 4, "{ip}");
         }
     }
 }

@@ -229,7 +229,7 @@ impl SendArrays {
                     (&mut self.headers[messages - 1].msg_hdr, &mut self.controls[messages - 1]);
                 // The second of a run makes it one.
                 if index - self.starts[messages - 1] == 1 {
-                    let at = header.msg_controllen as usize;
+                    let at = header.msg_controllen as _;
                     let size = first_length as u16;
                     header.msg_controllen = (at
                         + write_control(control, at, libc::SOL_UDP, libc::UDP_SEGMENT, size))
@@ -290,31 +290,13 @@ pub(super) fn send_segments(
     header.msg_name = ptr::from_mut(&mut name).cast();
     header.msg_iov = &mut part;
     header.msg_iovlen = 1;
-    let length = write_control(&mut control, libc::SOL_UDP, libc::UDP_SEGMENT, segment);
+    let length = write_control(&mut control, 0, libc::SOL_UDP, libc::UDP_SEGMENT, segment);
     header.msg_controllen = length as _;
     header.msg_control = control.0.as_mut_ptr().cast();
-    loop {
-        // SAFETY: `header` points at `name`, `part`, `control` and `bytes`, all alive until the
-        // call returns, each with its true length; the kernel only reads them.
-        let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &header, libc::MSG_DONTWAIT) };
-        if let Ok(sent) = usize::try_from(sent) {
-            return Ok(sent);
-        }
-        let error = io::Error::last_os_error();
-        if error.kind() != io::ErrorKind::Interrupted {
-            return Err(error);
-        }
-    }
-}
-
-/// Lets the kernel hand over datagrams of one flow and size that came together as one
-/// (`UDP_GRO`).
-///
-/// # Errors
-///
-/// That of `setsockopt`.
-pub(super) fn set_merging(socket: BorrowedFd<'_>) -> io::Result<()> {
-    set_int(socket, libc::SOL_UDP, libc::UDP_GRO, 1)
+    // SAFETY: `header` points at `name`, `part`, `control` and `bytes`, all alive until the call
+    // returns, each with its true length; the kernel only reads them. Its result is a length that
+    // a message can have, or -1.
+    retry(|| unsafe { libc::sendmsg(socket.as_raw_fd(), &header, libc::MSG_DONTWAIT) } as c_int)
 }
 
 /// How path MTU discovery treats what a socket sends.
@@ -591,7 +573,7 @@ fn write_control<T: Copy>(
     let size = size_of::<T>() as u32;
     // SAFETY: both are plain arithmetic.
     let (length, space) = unsafe { (libc::CMSG_LEN(size), libc::CMSG_SPACE(size) as usize) };
-    assert!(at % 8 == 0 && at + space <= CONTROL, "control messages have room for two");
+    assert!(at.is_multiple_of(8) && at + space <= CONTROL, "control messages have room for two");
     // SAFETY: `at` lies inside `control`, as was just asserted.
     let first = unsafe { control.0.as_mut_ptr().add(at) }.cast::<cmsghdr>();
     // SAFETY: `Control` is aligned as `cmsghdr` is, `at` keeps that, and header and value fit, as

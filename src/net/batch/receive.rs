@@ -64,8 +64,8 @@ impl RecvBatch {
     const JOINED_MAX: usize = 64;
     /// Bytes in a buffer. No datagram is longer: IPv4 carries up to 65 507, IPv6 up to 65 527.
     pub const BUFFER_BYTES: usize = 65_535;
-    /// Buffers lie this far apart. A power of two would let the headers of all of them, which are all
-    /// that is read of most packets, compete for the same few cache lines.
+    /// Buffers lie this far apart. A power of two would let the headers of all of them, which are
+    /// all that is read of most packets, compete for the same few cache lines.
     const STRIDE: usize = 65_536 + 19 * 64;
 
     /// An empty batch.
