@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use crate::control::config::{Config, ConfigError};
 use crate::control::http::{self, HttpSettings};
 use crate::control::{interfaces, quickstart};
-use crate::net::{self, relay, tcp, udp};
+use crate::net::{self, Offload, relay, tcp, udp};
 use crate::turn::Lifetime;
 use crate::worker::{self, CrowdLimits, Failure, QuotaLimits, WorkerHandle, WorkerSetup};
 
@@ -46,13 +46,14 @@ pub fn run(config: Config) -> Result<(), ServeError> {
         0 => available_parallelism().map_or(1, NonZero::get),
         workers => usize::from(workers),
     };
-    let bound = Bound::bind(&config, workers)?;
+    let offload = Offload::choose(config.gso, config.gro, &kernel_release());
+    let bound = Bound::bind(&config, workers, offload)?;
     let up = bound.up();
     let http = bound.http;
     // Before anything answers: whoever sees the server up may tell it to stop.
     let control = Control::new()?;
-    let handles = start_workers(&config, &found, bound.udp, bound.tcp, &up)?;
-    announce(&config, &found, &up, workers);
+    let handles = start_workers(&config, &found, bound.udp, bound.tcp, &up, offload)?;
+    announce(&config, &found, &up, workers, offload);
     let result = control.serve(&config, &up, http, &handles);
     finish(handles, result)
 }
@@ -76,10 +77,10 @@ pub struct Up {
 }
 
 impl Bound {
-    fn bind(config: &Config, workers: usize) -> Result<Self, ServeError> {
+    fn bind(config: &Config, workers: usize, offload: Offload) -> Result<Self, ServeError> {
         let listen = &config.listen;
         Ok(Self {
-            udp: bind_all(config, "udp", &listen.udp, |a| net::bind_udp(a, workers))?,
+            udp: bind_all(config, "udp", &listen.udp, |a| net::bind_udp(a, workers, offload))?,
             tcp: bind_all(config, "tcp", &listen.tcp, |a| net::bind_tcp(a, workers))?,
             http: bind_all(config, "http", &listen.http, TcpListener::bind)?,
         })
@@ -127,6 +128,7 @@ fn start_workers(
     mut udp: Vec<Vec<udp::Listener>>,
     mut tcp: Vec<Vec<tcp::Listener>>,
     up: &Up,
+    offload: Offload,
 ) -> Result<Vec<WorkerHandle>, ServeError> {
     let cannot = |error: &io::Error| ServeError::io("the workers cannot be started", error);
     let workers = udp.first().map(Vec::len).or_else(|| tcp.first().map(Vec::len)).unwrap_or(0);
@@ -154,7 +156,7 @@ fn start_workers(
             seed,
             udp: udp.iter_mut().filter_map(Vec::pop).collect(),
             tcp: tcp.iter_mut().filter_map(Vec::pop).collect(),
-            relay: relay::Options::default(),
+            relay: relay::Options { offload, ..relay::Options::default() },
             idle: Lifetime::from_secs(limits.tcp_idle_secs),
         };
         handles.push(worker::spawn(seat, setup).map_err(|e| cannot(&e))?);
@@ -163,8 +165,8 @@ fn start_workers(
 }
 
 /// Says what is up: to the log, and where credentials were made up, once, to whoever looks.
-fn announce(config: &Config, found: &[IpAddr], up: &Up, workers: usize) {
-    info!("hairpin {} with {workers} workers", env!("CARGO_PKG_VERSION"));
+fn announce(config: &Config, found: &[IpAddr], up: &Up, workers: usize, offload: Offload) {
+    info!("hairpin {} with {workers} workers, {offload}", env!("CARGO_PKG_VERSION"));
     for line in config.summary(found) {
         info!("{line}");
     }
@@ -323,6 +325,11 @@ fn finish(workers: Vec<WorkerHandle>, result: Result<(), ServeError>) -> Result<
         }
     }
     outcome
+}
+
+/// The kernel's release; empty where it cannot be read, which is no known one.
+fn kernel_release() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default()
 }
 
 /// Each allocation is a descriptor: as many as the system lets us have.

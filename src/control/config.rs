@@ -28,6 +28,7 @@ pub use self::file::{Limits, Log, Signalling, Tls};
 use self::check::Check;
 use self::file::File;
 use self::source::Source;
+use crate::net::Switch;
 use crate::signalling;
 use crate::turn;
 use crate::turn::acl::Acl;
@@ -66,6 +67,10 @@ pub struct Config {
     pub log: Log,
     /// How long calls may go on after SIGTERM.
     pub drain_secs: u32,
+    /// Whether runs of datagrams leave as segments of one message.
+    pub gso: Switch,
+    /// Whether datagrams that came together are handed over together.
+    pub gro: Switch,
 }
 
 /// Addresses to listen on. Port 0 leaves the choice to the system.
@@ -168,6 +173,7 @@ impl Config {
         check.limits(&file.limits);
         let proxies = check.signalling(&file.signalling);
         check.log(&file.log.level);
+        let (gso, gro) = (check.switch("gso", &file.gso), check.switch("gro", &file.gro));
 
         let made_up = file.auth.secrets.is_empty() && file.auth.users.is_empty();
         let secrets = if made_up { vec![made_up_secret(rng)] } else { file.auth.secrets };
@@ -187,6 +193,8 @@ impl Config {
             proxies,
             log: file.log,
             drain_secs: file.drain_secs,
+            gso,
+            gro,
         }
     }
 

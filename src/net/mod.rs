@@ -15,6 +15,7 @@
 
 pub mod batch;
 pub mod endpoint;
+pub mod offload;
 pub mod output;
 pub mod relay;
 mod sys;
@@ -24,5 +25,6 @@ pub mod udp;
 pub use batch::Tally;
 pub use batch::{Datagram, Envelope, Outlet, Outlets, Received, RecvBatch, SendBatch, SocketKey};
 pub use endpoint::Endpoint;
+pub use offload::{Offload, Switch};
 pub use tcp::bind_tcp;
 pub use udp::bind_udp;

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::net::batch::{Outlet, Received, RecvBatch, Segments, SocketKey};
+use crate::net::offload::Offload;
 use crate::net::sys::{self, Fragmentation};
 use crate::net::udp::local_addr;
 use crate::turn::{OpenError, RelayedAddr};
@@ -17,6 +18,8 @@ pub struct Options {
     /// Bytes that may wait to be read; `None` leaves the kernel's default
     /// (`net.core.rmem_default`). The kernel grants at most `net.core.rmem_max`.
     pub receive_buffer: Option<usize>,
+    /// What is asked of the kernel.
+    pub offload: Offload,
 }
 
 /// A socket that peers send to. Its address is nobody else's while it is open.
@@ -65,11 +68,18 @@ impl RelaySocket {
             socket.set_recv_buffer_size(bytes)?;
         }
         sys::set_fragmentation(socket.as_fd(), local.is_ipv6(), Fragmentation::Allowed)?;
-        // A kernel that cannot join arrivals hands them over one by one.
-        let _ = sys::join_arrivals(socket.as_fd());
+        if options.offload.gro {
+            // A kernel that cannot join arrivals hands them over one by one.
+            let _ = sys::join_arrivals(socket.as_fd());
+        }
         socket.bind(&local.into())?;
         let local = if local.port() == 0 { local_addr(&socket)? } else { local };
-        Ok(Self { socket, local: RelayedAddr(local), dont_fragment: false, segments: Segments::ON })
+        Ok(Self {
+            socket,
+            local: RelayedAddr(local),
+            dont_fragment: false,
+            segments: options.offload.segments(),
+        })
     }
 
     /// The address it is bound to.
@@ -119,7 +129,7 @@ mod tests {
     }
 
     fn open(local: RelayedAddr) -> Result<RelaySocket, OpenError> {
-        RelaySocket::open(local, Options { receive_buffer: Some(1 << 19) })
+        RelaySocket::open(local, Options { receive_buffer: Some(1 << 19), ..Options::default() })
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::net::batch::{Outlet, Received, RecvBatch, Segments, SocketKey};
+use crate::net::offload::Offload;
 use crate::net::sys::{self, Fragmentation};
 
 /// A socket that clients send to.
@@ -38,24 +39,28 @@ pub const BUFFERS_WANTED: Buffers = Buffers { receive: 4 << 20, send: 4 << 20 };
 ///
 /// `AddrInUse` where anybody listens there already, another server of ours included; otherwise
 /// what the kernel says.
-pub fn bind_udp(address: SocketAddr, workers: usize) -> io::Result<Vec<Listener>> {
-    let first = open(address)?;
+pub fn bind_udp(
+    address: SocketAddr,
+    workers: usize,
+    offload: Offload,
+) -> io::Result<Vec<Listener>> {
+    let first = open(address, offload)?;
     first.bind(&address.into())?;
     let local = local_addr(&first)?;
     // SO_REUSEPORT from the start would let a second server share the port unnoticed. Set after
     // the first bind it lets the rest join, and without a moment in which the port is free.
     first.set_reuse_port(true)?;
-    let mut listeners = vec![Listener::new(first, local)?];
+    let mut listeners = vec![Listener::new(first, local, offload)?];
     for _ in 1..workers {
-        let socket = open(address)?;
+        let socket = open(address, offload)?;
         socket.set_reuse_port(true)?;
         socket.bind(&local.into())?;
-        listeners.push(Listener::new(socket, local)?);
+        listeners.push(Listener::new(socket, local, offload)?);
     }
     Ok(listeners)
 }
 
-fn open(address: SocketAddr) -> io::Result<Socket> {
+fn open(address: SocketAddr, offload: Offload) -> io::Result<Socket> {
     let kind = Type::DGRAM.nonblocking();
     let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::UDP))?;
     if address.is_ipv6() {
@@ -64,8 +69,10 @@ fn open(address: SocketAddr) -> io::Result<Socket> {
     if address.ip().is_unspecified() {
         sys::report_destination(socket.as_fd(), address.is_ipv6())?;
     }
-    // A kernel that cannot join arrivals hands them over one by one.
-    let _ = sys::join_arrivals(socket.as_fd());
+    if offload.gro {
+        // A kernel that cannot join arrivals hands them over one by one.
+        let _ = sys::join_arrivals(socket.as_fd());
+    }
     // Answers to strangers go wherever the path leads: they may be fragmented.
     sys::set_fragmentation(socket.as_fd(), address.is_ipv6(), Fragmentation::Allowed)?;
     Ok(socket)
@@ -77,14 +84,14 @@ pub(super) fn local_addr(socket: &Socket) -> io::Result<SocketAddr> {
 }
 
 impl Listener {
-    fn new(socket: Socket, local: SocketAddr) -> io::Result<Self> {
+    fn new(socket: Socket, local: SocketAddr, offload: Offload) -> io::Result<Self> {
         socket.set_recv_buffer_size(BUFFERS_WANTED.receive)?;
         socket.set_send_buffer_size(BUFFERS_WANTED.send)?;
         let granted = Buffers {
             receive: socket.recv_buffer_size()? / 2,
             send: socket.send_buffer_size()? / 2,
         };
-        Ok(Self { socket, local, granted, segments: Segments::ON })
+        Ok(Self { socket, local, granted, segments: offload.segments() })
     }
 
     /// The address it is bound to; a wildcard where it serves every address of the host.
@@ -146,35 +153,42 @@ mod tests {
     #[test]
     fn a_busy_port_is_refused_even_to_a_second_server_of_ours() {
         for address in ["127.0.0.1:0", "0.0.0.0:0", "[::1]:0", "[::]:0"] {
-            let listeners = bind_udp(address.parse().unwrap(), 3).unwrap();
+            let listeners = bind_udp(address.parse().unwrap(), 3, Offload::default()).unwrap();
             let local = listeners[0].local_addr();
             assert_ne!(local.port(), 0);
             assert!(listeners.iter().all(|listener| listener.local_addr() == local));
-            assert_eq!(bind_udp(local, 3).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+            assert_eq!(
+                bind_udp(local, 3, Offload::default()).unwrap_err().kind(),
+                io::ErrorKind::AddrInUse
+            );
             drop(listeners);
-            assert_eq!(bind_udp(local, 1).unwrap().len(), 1);
+            assert_eq!(bind_udp(local, 1, Offload::default()).unwrap().len(), 1);
         }
     }
 
     #[test]
     fn a_specific_address_is_busy_while_a_wildcard_has_its_port() {
-        let listeners = bind_udp("0.0.0.0:0".parse().unwrap(), 2).unwrap();
+        let listeners = bind_udp("0.0.0.0:0".parse().unwrap(), 2, Offload::default()).unwrap();
         let mut address = listeners[0].local_addr();
         address.set_ip([127, 0, 0, 1].into());
-        assert_eq!(bind_udp(address, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(
+            bind_udp(address, 1, Offload::default()).unwrap_err().kind(),
+            io::ErrorKind::AddrInUse
+        );
     }
 
     #[test]
     fn both_families_can_have_the_same_port() {
-        let v4 = bind_udp("0.0.0.0:0".parse().unwrap(), 2).unwrap();
+        let v4 = bind_udp("0.0.0.0:0".parse().unwrap(), 2, Offload::default()).unwrap();
         let mut address: SocketAddr = "[::]:0".parse().unwrap();
         address.set_port(v4[0].local_addr().port());
-        assert_eq!(bind_udp(address, 2).unwrap().len(), 2);
+        assert_eq!(bind_udp(address, 2, Offload::default()).unwrap().len(), 2);
     }
 
     #[test]
     fn the_granted_buffers_are_no_larger_than_wanted() {
-        let listener = bind_udp("127.0.0.1:0".parse().unwrap(), 1).unwrap().remove(0);
+        let listener =
+            bind_udp("127.0.0.1:0".parse().unwrap(), 1, Offload::default()).unwrap().remove(0);
         let Buffers { receive, send } = listener.buffers();
         assert!(receive > 0 && receive <= BUFFERS_WANTED.receive);
         assert!(send > 0 && send <= BUFFERS_WANTED.send);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use super::*;
-use crate::net::{bind_tcp, bind_udp};
+use crate::net::{Offload, bind_tcp, bind_udp};
 use crate::turn::acl::Acl;
 use crate::turn::config::{Config, Credentials, Limits, Relay, User};
 use crate::turn::{Lifetime, stats};
@@ -52,7 +52,7 @@ impl Default for Options {
 fn start(options: Options) -> Running {
     let any = "127.0.0.1:0".parse().unwrap();
     let (mut udp, mut tcp, address) = loop {
-        let udp = bind_udp(any, options.workers).unwrap();
+        let udp = bind_udp(any, options.workers, Offload::default()).unwrap();
         let address = udp[0].local_addr();
         // Somebody else may have the same port over TCP.
         if let Ok(tcp) = bind_tcp(address, options.workers) {
@@ -620,7 +620,7 @@ fn a_stopped_worker_gives_its_ports_back() {
     server.stop();
     assert!(mailbox.snapshot().is_err());
     assert!(UdpSocket::bind(relayed).is_ok());
-    assert!(bind_udp(address, 1).is_ok());
+    assert!(bind_udp(address, 1, Offload::default()).is_ok());
     assert!(bind_tcp(address, 1).is_ok());
 }
 

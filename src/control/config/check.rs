@@ -11,6 +11,7 @@ use super::file::{File, Limits, Signalling};
 use super::source::{At, Source};
 use super::{Listen, Peers, Relay};
 use crate::control::log;
+use crate::net::Switch;
 use crate::turn::config::User;
 
 /// Collects what is wrong, with the line.
@@ -60,6 +61,15 @@ impl Check<'_> {
             let cause = format!("has {length} characters; STUN allows 127 (RFC 8489 §14.9)");
             self.wrong(at, cause, "use a shorter name, such as your domain");
         }
+    }
+
+    /// A switch that may be left to what is known of the kernel.
+    pub(super) fn switch(&mut self, key: &'static str, text: &str) -> Switch {
+        text.parse().unwrap_or_else(|()| {
+            let cure = format!("write {key} = \"auto\", or \"on\" or \"off\"");
+            self.wrong(At("", key, None), format!("{text:?} is no position of a switch"), cure);
+            Switch::Auto
+        })
     }
 
     pub(super) fn listen(&mut self, written: &super::file::Listen) -> Listen {

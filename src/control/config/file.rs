@@ -29,6 +29,8 @@ pub(super) struct File {
     pub(super) realm: String,
     pub(super) workers: u16,
     pub(super) drain_secs: u32,
+    pub(super) gso: String,
+    pub(super) gro: String,
     pub(super) listen: Listen,
     pub(super) relay: Relay,
     pub(super) tls: Tls,
@@ -45,6 +47,8 @@ impl Default for File {
             realm: "hairpin".to_owned(),
             workers: 0,
             drain_secs: 3,
+            gso: "auto".to_owned(),
+            gro: "auto".to_owned(),
             listen: Listen::default(),
             relay: Relay::default(),
             tls: Tls::default(),
@@ -301,7 +305,7 @@ mod tests {
         let sections: Vec<_> = top
             .iter()
             .copied()
-            .filter(|key| !["realm", "workers", "drain_secs"].contains(key))
+            .filter(|key| !["realm", "workers", "drain_secs", "gso", "gro"].contains(key))
             .collect();
         assert_eq!(listed, sections);
     }

@@ -19,6 +19,11 @@ impl Segments {
     /// kernel, and longer ones are then sent alone, in fragments where they may be.
     pub const ON: Self = Self { max: MESSAGE_BYTES_MAX };
 
+    /// Segments of no more than `max` bytes.
+    pub const fn up_to(max: usize) -> Self {
+        Self { max }
+    }
+
     /// Learns from a message that was refused, whose segments had `length` bytes.
     pub(super) fn refused(&mut self, errno: i32, length: usize) {
         self.max = match errno {

@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 
 use super::*;
 
+use crate::net::offload::Offload;
 use crate::net::relay::{Options, RelaySocket};
 use crate::net::sys::{Fragmentation, fragmentation, wait_readable};
 use crate::net::udp::{Listener, bind_udp};
@@ -33,7 +34,7 @@ fn flush(send: &mut SendBatch, received: &RecvBatch, outlet: &mut dyn Outlet) ->
 }
 
 fn listener(address: &str) -> Listener {
-    bind_udp(address.parse().unwrap(), 1).unwrap().remove(0)
+    bind_udp(address.parse().unwrap(), 1, Offload::default()).unwrap().remove(0)
 }
 
 fn client(address: &str) -> UdpSocket {
@@ -208,4 +209,106 @@ fn df_is_set_for_the_datagrams_that_ask_for_it_and_for_no_others() {
             assert_eq!(now(&relay), expected);
         }
     }
+}
+
+/// Sends datagrams of these sizes to one client, and says in how many messages they left.
+fn messages_for(sizes: &[usize], offload: Offload) -> (Tally, Vec<usize>) {
+    let any = "127.0.0.1:0".parse().unwrap();
+    let mut listener = bind_udp(any, 1, offload).unwrap().remove(0);
+    let client = client("127.0.0.1:0");
+    let to = envelope(client.local_addr().unwrap());
+    let mut send = SendBatch::new();
+    for (number, size) in sizes.iter().enumerate() {
+        send.push_bytes(to, None, &vec![number as u8; *size], 0);
+    }
+    let tally = flush(&mut send, &RecvBatch::new(), &mut listener);
+    let mut buffer = vec![0; 65_536];
+    let arrived = (0..sizes.len()).map(|number| {
+        let length = client.recv(&mut buffer).unwrap();
+        assert!(buffer[..length].iter().all(|byte| *byte == number as u8), "out of order");
+        length
+    });
+    let arrived = arrived.collect();
+    (tally, arrived)
+}
+
+#[test]
+fn a_run_to_one_address_leaves_as_one_message_and_arrives_as_it_was() {
+    let on = Offload::default();
+    let off = Offload { gso: false, gro: false };
+    for (sizes, messages) in [
+        (&[100; 16][..], 1),
+        // A shorter one ends a run, a longer one begins another.
+        (&[100, 100, 99, 99, 99], 2),
+        (&[100, 101, 101], 2),
+        (&[1, 2, 3], 3),
+        // An empty datagram is none's segment.
+        (&[0, 0, 5, 0], 4),
+        // No more than 64 segments, nor more than a datagram's bytes, in one message.
+        (&[10; 100], 2),
+        (&[30_000; 3], 2),
+    ] {
+        let (tally, arrived) = messages_for(sizes, on);
+        assert_eq!(arrived, sizes);
+        let bytes: usize = sizes.iter().sum();
+        let sums = (tally.packets, tally.bytes, tally.messages);
+        assert_eq!(sums, (sizes.len() as u64, bytes as u64, messages), "{sizes:?}");
+        let (tally, arrived) = messages_for(sizes, off);
+        assert_eq!((arrived.as_slice(), tally.messages), (sizes, sizes.len() as u64));
+    }
+}
+
+#[test]
+fn datagrams_for_several_addresses_are_sorted_and_none_is_mixed_up() {
+    let mut listener = listener("127.0.0.1:0");
+    let clients: Vec<_> = (0..5).map(|_| client("127.0.0.1:0")).collect();
+    let mut send = SendBatch::new();
+    for round in 0..10_u8 {
+        for (number, client) in clients.iter().enumerate() {
+            let to = envelope(client.local_addr().unwrap());
+            send.push_bytes(to, None, &[number as u8, round], 0);
+        }
+    }
+    let tally = flush(&mut send, &RecvBatch::new(), &mut listener);
+    assert_eq!((tally.packets, tally.messages), (50, 5));
+    let mut buffer = [0; 8];
+    for (number, client) in clients.iter().enumerate() {
+        for round in 0..10 {
+            assert_eq!(client.recv(&mut buffer).unwrap(), 2);
+            assert_eq!(buffer[..2], [number as u8, round]);
+        }
+    }
+}
+
+#[test]
+fn what_the_kernel_has_joined_is_single_datagrams_again() {
+    let (listener, mut sender) = (listener("127.0.0.1:0"), listener("127.0.0.1:0"));
+    let mut send = SendBatch::new();
+    for number in 0..40_u8 {
+        let length = if number == 39 { 7 } else { 100 };
+        send.push_bytes(envelope(listener.local_addr()), None, &[number; 100][..length], 0);
+    }
+    assert_eq!(flush(&mut send, &RecvBatch::new(), &mut sender).messages, 1);
+    let mut received = RecvBatch::new();
+    let report = receive(&listener, &mut received);
+    assert_eq!((report.datagrams, received.len()), (40, 40));
+    for number in 0..40 {
+        let datagram = received.datagram(number);
+        assert_eq!(datagram.bytes, &[number as u8; 100][..if number == 39 { 7 } else { 100 }]);
+        assert_eq!(datagram.source, sender.local_addr());
+    }
+    // They came in one buffer, so that there is room for as many as before but one.
+    assert_eq!(received.room(), RecvBatch::BUFFERS - 1);
+}
+
+/// As on a path with a short MTU: the segments are too long for the kernel, but not for fragments.
+#[test]
+fn what_the_kernel_refuses_to_segment_is_sent_alone_and_not_tried_again() {
+    let mut segments = Segments::ON;
+    segments.refused(libc::EMSGSIZE, 1400);
+    assert_eq!(segments, Segments::up_to(1399));
+    segments.refused(libc::EINVAL, 9000);
+    assert_eq!(segments, Segments::up_to(1399));
+    segments.refused(libc::EIO, 100);
+    assert_eq!(segments, Segments::OFF);
 }
