@@ -11,7 +11,7 @@
 //!   it as an `io::Error` or a closed connection.
 //!
 //! The batches are the interface: `socket.receive(&mut RecvBatch)`, `send_batch.flush(…)`. How they
-//! are filled (recvmmsg and sendmmsg now) is nobody else's business.
+//! are filled (recvmmsg with GRO, sendmmsg with GSO) is nobody else's business.
 
 pub mod batch;
 pub mod endpoint;

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 
 use rand::RngExt as _;
+use rand::rngs::StdRng;
 
 use crate::turn::Server;
 use crate::turn::acl::Ports;
@@ -148,15 +149,14 @@ impl Server {
     ) -> Verdict {
         let length = (payload.end - payload.start) as usize;
         let peer = PeerAddr(self.to_external(RelayedAddr(peer.0)));
-        let Some((allocation, path)) = self
-            .table
-            .relay(relay)
-            .and_then(|relay| self.table.get(relay.allocation))
-            .filter(|allocation| allocation.expires > now.moment && allocation.opening.is_none())
-            .map(|allocation| (allocation, allocation.path))
+        let Some(allocation) =
+            self.table.relay(relay).and_then(|relay| self.table.get(relay.allocation)).filter(
+                |allocation| allocation.expires > now.moment && allocation.opening.is_none(),
+            )
         else {
             return self.dropped(Drop::NoAllocation);
         };
+        let path = allocation.path;
         let ports = match allocation.permissions.get(&peer.0.ip()) {
             Some(permission) if permission.expires > now.moment => permission.ports,
             _ => return self.dropped(Drop::NoPermission),
@@ -164,7 +164,7 @@ impl Server {
         if ports == Ports::Judged && !self.may_reach(peer.0) {
             return self.dropped(Drop::PeerRefused);
         }
-        let Some(header) = self.header_for(now, relay, peer, length) else {
+        let Some(header) = header_for(now, allocation, peer, length, &mut self.rng) else {
             return self.dropped(Drop::TooLong);
         };
         // ChannelData is padded on a stream (§12.5); a Data indication always, as STUN is.
@@ -174,28 +174,6 @@ impl Server {
         self.stats.packets_to_client += 1;
         self.stats.bytes_to_client += length as u64;
         Verdict::ToClient { path, header, payload, padding: padding as u8 }
-    }
-
-    /// ChannelData where a channel is bound to the peer (§12.7), else a Data indication.
-    #[inline]
-    fn header_for(
-        &mut self,
-        now: Now,
-        relay: RelayId,
-        peer: PeerAddr,
-        length: usize,
-    ) -> Option<Header> {
-        let allocation = self.table.get(self.table.relay(relay)?.allocation)?;
-        if let Some(number) = allocation.channel_by_peer.get(&peer)
-            && let Some(channel) = allocation.channels.get(number)
-            && channel.expires > now.moment
-        {
-            let length = u16::try_from(length).ok()?;
-            return Header::from_slice(&channel_data_header(*number, length));
-        }
-        let mut transaction: [u8; 16] = self.rng.random();
-        transaction[..4].copy_from_slice(&MAGIC_COOKIE);
-        data_indication_header(&transaction, peer.0, length)
     }
 
     /// The allocation of a 5-tuple, if it relays.
@@ -236,4 +214,25 @@ impl Server {
         }
         address
     }
+}
+
+/// ChannelData where a channel is bound to the peer (§12.7), else a Data indication.
+#[inline]
+fn header_for(
+    now: Now,
+    allocation: &Allocation,
+    peer: PeerAddr,
+    length: usize,
+    rng: &mut StdRng,
+) -> Option<Header> {
+    if let Some(number) = allocation.channel_by_peer.get(&peer)
+        && let Some(channel) = allocation.channels.get(number)
+        && channel.expires > now.moment
+    {
+        let length = u16::try_from(length).ok()?;
+        return Header::from_slice(&channel_data_header(*number, length));
+    }
+    let mut transaction: [u8; 16] = rng.random();
+    transaction[..4].copy_from_slice(&MAGIC_COOKIE);
+    data_indication_header(&transaction, peer.0, length)
 }
