@@ -48,6 +48,7 @@ pub fn run(config: Config) -> Result<(), ServeError> {
     };
     let offload = Offload::choose(config.gso, config.gro, &kernel_release());
     let bound = Bound::bind(&config, workers, offload)?;
+    bound.check_buffers();
     let up = bound.up();
     let http = bound.http;
     // Before anything answers: whoever sees the server up may tell it to stop.
@@ -77,6 +78,14 @@ pub struct Up {
 }
 
 impl Bound {
+    /// Says where the kernel granted smaller buffers than a busy server needs.
+    fn check_buffers(&self) {
+        let listener = self.udp.iter().flat_map(|listeners| listeners.first()).next();
+        if let Some(complaint) = listener.and_then(|listener| listener.buffers().complaint()) {
+            warn!("the kernel's socket buffers are small, bursts may be lost: {complaint}");
+        }
+    }
+
     fn bind(config: &Config, workers: usize, offload: Offload) -> Result<Self, ServeError> {
         let listen = &config.listen;
         Ok(Self {

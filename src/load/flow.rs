@@ -25,6 +25,8 @@ const SEGMENTS_MAX: usize = 64;
 const SEGMENTS_BYTES: usize = 64_000;
 /// Lanes that are looked at in one turn, so that arrivals are not kept waiting.
 const LANES_PER_TURN: usize = 1024;
+/// Packets that leave in one turn, so that arrivals are not kept waiting.
+const PACKETS_PER_TURN: u64 = 128;
 /// How long a loop that has nothing to do asks again and again before it sleeps: waking it would
 /// cost the server.
 const SPIN_NS: u64 = 300_000;
@@ -127,7 +129,7 @@ impl<'a> Traffic<'a> {
         let due = pace.due(now);
         let (mut sent, mut barren) = (0, 0);
         while sent + burst <= due
-            && sent < SendBatch::ENTRIES as u64
+            && sent < PACKETS_PER_TURN
             && barren < self.lanes.len().min(LANES_PER_TURN)
         {
             let place = self.cursor;

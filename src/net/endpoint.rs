@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use socket2::SockRef;
 
-use crate::net::batch::{Outlet, Received, RecvBatch, Segments, SocketKey};
+use crate::net::batch::{Losses, Outlet, Received, RecvBatch, Segments, SocketKey};
 use crate::net::sys;
 
 /// A socket at the far side of a server.
@@ -61,7 +61,7 @@ impl Endpoint {
 
     /// Appends what has arrived to `batch`, under the name `key`; does not wait.
     pub fn receive(&self, batch: &mut RecvBatch, key: SocketKey) -> Received {
-        batch.receive(self.socket.as_fd(), key, RecvBatch::BUFFERS)
+        batch.receive(self.socket.as_fd(), key, RecvBatch::BUFFERS, &mut Losses::default())
     }
 
     /// Sends `bytes` as datagrams of `segment` bytes each, of which the last may be shorter, in

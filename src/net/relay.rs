@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::net::batch::{Outlet, Received, RecvBatch, Segments, SocketKey};
+use crate::net::batch::{Losses, Outlet, Received, RecvBatch, Segments, SocketKey};
 use crate::net::offload::Offload;
 use crate::net::sys::{self, Fragmentation};
 use crate::net::udp::local_addr;
@@ -29,6 +29,7 @@ pub struct RelaySocket {
     local: RelayedAddr,
     dont_fragment: bool,
     segments: Segments,
+    losses: Losses,
 }
 
 impl RelaySocket {
@@ -72,6 +73,7 @@ impl RelaySocket {
             // A kernel that cannot join arrivals hands them over one by one.
             let _ = sys::join_arrivals(socket.as_fd());
         }
+        sys::report_losses(socket.as_fd())?;
         socket.bind(&local.into())?;
         let local = if local.port() == 0 { local_addr(&socket)? } else { local };
         Ok(Self {
@@ -79,6 +81,7 @@ impl RelaySocket {
             local: RelayedAddr(local),
             dont_fragment: false,
             segments: options.offload.segments(),
+            losses: Losses::default(),
         })
     }
 
@@ -88,8 +91,8 @@ impl RelaySocket {
     }
 
     /// Appends what has arrived to `batch`, under the name `key`: `most` datagrams at most.
-    pub fn receive(&self, batch: &mut RecvBatch, key: SocketKey, most: usize) -> Received {
-        batch.receive(self.socket.as_fd(), key, most)
+    pub fn receive(&mut self, batch: &mut RecvBatch, key: SocketKey, most: usize) -> Received {
+        batch.receive(self.socket.as_fd(), key, most, &mut self.losses)
     }
 }
 

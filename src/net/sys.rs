@@ -1,10 +1,12 @@
 //! The system calls that neither std nor socket2 offers, behind safe functions.
 //!
 //! The only `unsafe` of the crate. Two kinds of call live here: `recvmmsg` and `sendmmsg` with
-//! their arrays of pointers, and socket options that take or give a plain `int`. Nothing here
+//! their arrays of pointers, and, in `options`, what takes or gives a plain `int`. Nothing here
 //! decides anything: what an error means is for `batch` to say.
 
 #![expect(unsafe_code, reason = "recvmmsg, sendmmsg and some socket options have no safe form")]
+
+mod options;
 
 use std::io;
 use std::mem::{size_of, zeroed};
@@ -15,8 +17,10 @@ use std::ptr;
 
 use libc::{c_int, cmsghdr, iovec, mmsghdr, msghdr, sockaddr_storage};
 
-/// Room for the control messages of one datagram: a packet-info (40 bytes), and in time a segment
-/// size and a traffic class (24 each).
+pub(super) use options::*;
+
+/// Room for the control messages of one datagram: a packet-info (40 bytes), and a segment size, a
+/// count of lost datagrams and in time a traffic class (24 each).
 const CONTROL: usize = 128;
 
 /// Control messages hold integers, so their buffer is aligned as `cmsghdr` is.
@@ -38,6 +42,9 @@ pub(super) struct Arrival {
     /// The length of each datagram but the last, where the kernel has joined several of one sender
     /// into one buffer (UDP_GRO).
     pub segment: Option<usize>,
+    /// How many datagrams the socket had lost for want of room when this one was queued, in all
+    /// and modulo 2^32 (SO_RXQ_OVFL). The kernel says nothing of it where none was lost.
+    pub lost: Option<u32>,
 }
 
 /// The arrays that `recvmmsg` reads and fills, allocated once.
@@ -108,14 +115,16 @@ impl RecvArrays {
     pub(super) fn arrival(&self, index: usize) -> Arrival {
         let header = &self.headers[index];
         let flags = header.msg_hdr.msg_flags;
-        let (destination, segment) = ancillary(&header.msg_hdr, &self.controls[index]);
-        Arrival {
+        let mut arrival = Arrival {
             len: header.msg_len as usize,
             source: socket_addr(&self.names[index], header.msg_hdr.msg_namelen),
-            destination,
+            destination: None,
             truncated: flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0,
-            segment,
-        }
+            segment: None,
+            lost: None,
+        };
+        read_ancillary(&header.msg_hdr, &self.controls[index], &mut arrival);
+        arrival
     }
 }
 
@@ -185,19 +194,10 @@ impl SendArrays {
         let mut next = 0;
         while next < count {
             let rest = &mut self.headers[next..count];
-            let result = retry(|| {
-                // SAFETY: the headers were just pointed at live entries of `iovecs`, `names` and
-                // `controls`, which this function borrows, and at parts that `datagrams` borrowed
-                // for 'a, which outlives this call; the kernel writes nothing but `msg_len`.
-                unsafe {
-                    libc::sendmmsg(
-                        socket.as_raw_fd(),
-                        rest.as_mut_ptr(),
-                        rest.len() as u32,
-                        libc::MSG_DONTWAIT as _,
-                    )
-                }
-            });
+            // SAFETY: the headers were just pointed at live entries of `iovecs`, `names` and
+            // `controls`, which this function borrows, and at parts that `datagrams` borrowed for
+            // 'a, which outlives this call.
+            let result = retry(|| unsafe { send_messages(socket, rest) });
             let datagrams = |message: usize| self.starts[message]..self.starts[message + 1];
             match result {
                 Ok(done) => {
@@ -268,6 +268,42 @@ impl SendArrays {
     }
 }
 
+/// Sends messages by the cheapest call that can: what the kernel must copy and check of a single
+/// message is a part of what sending it costs. Gives the number that left, or -1; the kernel writes
+/// nothing but `msg_len`.
+///
+/// # Safety
+///
+/// Each header points at a live name, live control messages and live iovecs, those at live bytes,
+/// all with their true lengths.
+unsafe fn send_messages(socket: BorrowedFd<'_>, messages: &mut [mmsghdr]) -> c_int {
+    let (socket, flags) = (socket.as_raw_fd(), libc::MSG_DONTWAIT);
+    let [mmsghdr { msg_hdr: header, msg_len }] = messages else {
+        let count = messages.len() as u32;
+        // SAFETY: the caller's promise; `messages` is borrowed exclusively.
+        return unsafe { libc::sendmmsg(socket, messages.as_mut_ptr(), count, flags as _) };
+    };
+    let is_flat = header.msg_iovlen == 1 && header.msg_controllen == 0;
+    // SAFETY: the caller's promise, and where the message is flat it has one iovec.
+    let sent = unsafe {
+        if is_flat {
+            let iovec { iov_base, iov_len } = *header.msg_iov;
+            libc::sendto(
+                socket,
+                iov_base,
+                iov_len,
+                flags,
+                header.msg_name.cast(),
+                header.msg_namelen,
+            )
+        } else {
+            libc::sendmsg(socket, header, flags)
+        }
+    };
+    *msg_len = sent.max(0) as u32;
+    if sent < 0 { -1 } else { 1 }
+}
+
 /// Sends `bytes` as datagrams of `segment` bytes each, of which the last may be shorter, in one
 /// call: the kernel carries them through its stack as one (`UDP_SEGMENT`).
 ///
@@ -297,139 +333,6 @@ pub(super) fn send_segments(
     // returns, each with its true length; the kernel only reads them. Its result is a length that
     // a message can have, or -1.
     retry(|| unsafe { libc::sendmsg(socket.as_raw_fd(), &header, libc::MSG_DONTWAIT) } as c_int)
-}
-
-/// How path MTU discovery treats what a socket sends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fragmentation {
-    /// DF clear: routers, or this host, may fragment.
-    Allowed,
-    /// DF set, and what the path was found to carry is disregarded: whoever asked for DF is
-    /// measuring the path and must be let through to it.
-    Forbidden,
-}
-
-/// Sets DF, or its IPv6 counterpart (no fragment header), for everything sent from now on.
-///
-/// # Errors
-///
-/// That of `setsockopt`.
-pub(super) fn set_fragmentation(
-    socket: BorrowedFd<'_>,
-    ipv6: bool,
-    fragmentation: Fragmentation,
-) -> io::Result<()> {
-    let forbidden = fragmentation == Fragmentation::Forbidden;
-    if ipv6 {
-        let mode = if forbidden { libc::IPV6_PMTUDISC_PROBE } else { libc::IPV6_PMTUDISC_DONT };
-        set_int(socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, mode)?;
-        set_int(socket, libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, forbidden.into())
-    } else {
-        let mode = if forbidden { libc::IP_PMTUDISC_PROBE } else { libc::IP_PMTUDISC_DONT };
-        set_int(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, mode)
-    }
-}
-
-/// Reads the socket's fragmentation setting back.
-///
-/// # Errors
-///
-/// That of `getsockopt`.
-#[cfg(test)]
-pub(super) fn fragmentation(socket: BorrowedFd<'_>, ipv6: bool) -> io::Result<Fragmentation> {
-    let (level, name) = match ipv6 {
-        true => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER),
-        false => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER),
-    };
-    Ok(match int(socket, level, name)? {
-        libc::IP_PMTUDISC_DONT => Fragmentation::Allowed,
-        _ => Fragmentation::Forbidden,
-    })
-}
-
-/// Waits until a socket has something to read, for five seconds at most.
-#[cfg(test)]
-pub(super) fn wait_readable(socket: BorrowedFd<'_>) {
-    let mut entry = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    // SAFETY: the pointer is to one live `pollfd`.
-    let ready = retry(|| unsafe { libc::poll(&mut entry, 1, 5000) });
-    assert_eq!(ready.unwrap(), 1, "nothing to read came within five seconds");
-}
-
-/// Makes the socket report the local address that each datagram was sent to.
-///
-/// # Errors
-///
-/// That of `setsockopt`.
-pub(super) fn report_destination(socket: BorrowedFd<'_>, ipv6: bool) -> io::Result<()> {
-    if ipv6 {
-        set_int(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)
-    } else {
-        set_int(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)
-    }
-}
-
-/// Makes the socket join datagrams of one sender that came together, and say so.
-///
-/// # Errors
-///
-/// That of `setsockopt`; kernels before 5.0 do not know it.
-pub(super) fn join_arrivals(socket: BorrowedFd<'_>) -> io::Result<()> {
-    set_int(socket, libc::SOL_UDP, libc::UDP_GRO, 1)
-}
-
-/// How many bytes may wait in the kernel unsent before a TCP socket counts as full.
-///
-/// # Errors
-///
-/// That of `setsockopt`.
-pub(super) fn set_unsent_limit(socket: BorrowedFd<'_>, bytes: u32) -> io::Result<()> {
-    let bytes = c_int::try_from(bytes).unwrap_or(c_int::MAX);
-    set_int(socket, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, bytes)
-}
-
-/// Reads the limit for unsent bytes back.
-///
-/// # Errors
-///
-/// That of `getsockopt`.
-#[cfg(test)]
-pub(super) fn unsent_limit(socket: BorrowedFd<'_>) -> io::Result<u32> {
-    Ok(int(socket, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT)?.cast_unsigned())
-}
-
-fn set_int(socket: BorrowedFd<'_>, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
-    retry(|| {
-        // SAFETY: the pointer and the length are those of a live `c_int`, which is only read.
-        unsafe {
-            libc::setsockopt(
-                socket.as_raw_fd(),
-                level,
-                name,
-                ptr::from_ref(&value).cast(),
-                size_of::<c_int>() as u32,
-            )
-        }
-    })?;
-    Ok(())
-}
-
-#[cfg(test)]
-fn int(socket: BorrowedFd<'_>, level: c_int, name: c_int) -> io::Result<c_int> {
-    let (mut value, mut length) = (0, size_of::<c_int>() as u32);
-    retry(|| {
-        // SAFETY: the pointers are to a live `c_int` and to its length.
-        unsafe {
-            libc::getsockopt(
-                socket.as_raw_fd(),
-                level,
-                name,
-                ptr::from_mut(&mut value).cast(),
-                &mut length,
-            )
-        }
-    })?;
-    Ok(value)
 }
 
 /// The result of a system call that answers -1 for an error; an interrupted one is made again.
@@ -499,12 +402,10 @@ fn write_socket_addr(name: &mut sockaddr_storage, address: SocketAddr) -> u32 {
     }
 }
 
-/// What the control messages of a datagram tell: the local address that it was sent to, and the
-/// length of its segments.
-fn ancillary(header: &msghdr, control: &Control) -> (Option<IpAddr>, Option<usize>) {
-    let (mut destination, mut segment) = (None, None);
+/// Reads what the control messages of a datagram tell.
+fn read_ancillary(header: &msghdr, control: &Control, arrival: &mut Arrival) {
     if header.msg_controllen == 0 {
-        return (destination, segment);
+        return;
     }
     // The header's own pointer is not used: the array may have moved since the call.
     // SAFETY: all-zero bytes are a valid `msghdr`.
@@ -523,24 +424,27 @@ fn ancillary(header: &msghdr, control: &Control) -> (Option<IpAddr>, Option<usiz
                 let info = unsafe { data.cast::<libc::in_pktinfo>().read_unaligned() };
                 // Not `ipi_addr`: that may be a broadcast address, from which nobody can answer.
                 let ip = Ipv4Addr::from_bits(u32::from_be(info.ipi_spec_dst.s_addr));
-                destination = Some(ip.into());
+                arrival.destination = Some(ip.into());
             }
             (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                 // SAFETY: the kernel's IPV6_PKTINFO is an `in6_pktinfo`; it may lie unaligned.
                 let info = unsafe { data.cast::<libc::in6_pktinfo>().read_unaligned() };
-                destination = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
+                arrival.destination = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
             }
             (libc::SOL_UDP, libc::UDP_GRO) => {
                 // SAFETY: the kernel's UDP_GRO is an `int`; it may lie unaligned.
                 let size = unsafe { data.cast::<c_int>().read_unaligned() };
-                segment = usize::try_from(size).ok().filter(|size| *size > 0);
+                arrival.segment = usize::try_from(size).ok().filter(|size| *size > 0);
+            }
+            (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => {
+                // SAFETY: the kernel's SO_RXQ_OVFL is a `u32`; it may lie unaligned.
+                arrival.lost = Some(unsafe { data.cast::<u32>().read_unaligned() });
             }
             _ => {}
         }
         // SAFETY: `next` is a control message of `header`.
         next = unsafe { libc::CMSG_NXTHDR(&header, next) };
     }
-    (destination, segment)
 }
 
 /// Writes the control message that makes a datagram leave from `source`; returns the length of

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::net::batch::{Outlet, Received, RecvBatch, Segments, SocketKey};
+use crate::net::batch::{Losses, Outlet, Received, RecvBatch, Segments, SocketKey};
 use crate::net::offload::Offload;
 use crate::net::sys::{self, Fragmentation};
 
@@ -17,6 +17,7 @@ pub struct Listener {
     local: SocketAddr,
     granted: Buffers,
     segments: Segments,
+    losses: Losses,
 }
 
 /// Sizes of a socket's kernel buffers in bytes, as asked for (the kernel books twice that).
@@ -26,6 +27,29 @@ pub struct Buffers {
     pub receive: usize,
     /// For datagrams that are leaving.
     pub send: usize,
+}
+
+impl Buffers {
+    /// What the operator can do where the kernel granted less than was asked for; `None` where it
+    /// granted all.
+    pub fn complaint(self) -> Option<String> {
+        let short = |name: &'static str, granted: usize, wanted: usize| {
+            (granted < wanted).then(|| {
+                format!(
+                    "{} KiB of {} KiB for {name}: `sysctl -w net.core.{}={wanted}` allows all",
+                    granted / 1024,
+                    wanted / 1024,
+                    if name == "arrivals" { "rmem_max" } else { "wmem_max" },
+                )
+            })
+        };
+        let told = [
+            short("arrivals", self.receive, BUFFERS_WANTED.receive),
+            short("departures", self.send, BUFFERS_WANTED.send),
+        ];
+        let told: Vec<_> = told.into_iter().flatten().collect();
+        (!told.is_empty()).then(|| told.join("; "))
+    }
 }
 
 /// What each listener asks for. The kernel grants at most `net.core.rmem_max` and `wmem_max`.
@@ -73,6 +97,7 @@ fn open(address: SocketAddr, offload: Offload) -> io::Result<Socket> {
         // A kernel that cannot join arrivals hands them over one by one.
         let _ = sys::join_arrivals(socket.as_fd());
     }
+    sys::report_losses(socket.as_fd())?;
     // Answers to strangers go wherever the path leads: they may be fragmented.
     sys::set_fragmentation(socket.as_fd(), address.is_ipv6(), Fragmentation::Allowed)?;
     Ok(socket)
@@ -91,7 +116,7 @@ impl Listener {
             receive: socket.recv_buffer_size()? / 2,
             send: socket.send_buffer_size()? / 2,
         };
-        Ok(Self { socket, local, granted, segments: offload.segments() })
+        Ok(Self { socket, local, granted, segments: offload.segments(), losses: Losses::default() })
     }
 
     /// The address it is bound to; a wildcard where it serves every address of the host.
@@ -120,8 +145,8 @@ impl Listener {
     }
 
     /// Appends what has arrived to `batch`, under the name `key`: `most` datagrams at most.
-    pub fn receive(&self, batch: &mut RecvBatch, key: SocketKey, most: usize) -> Received {
-        batch.receive(self.socket.as_fd(), key, most)
+    pub fn receive(&mut self, batch: &mut RecvBatch, key: SocketKey, most: usize) -> Received {
+        batch.receive(self.socket.as_fd(), key, most, &mut self.losses)
     }
 }
 
@@ -186,10 +211,21 @@ mod tests {
     }
 
     #[test]
+    fn a_short_buffer_is_told_with_its_cure() {
+        let granted = Buffers { receive: 212_992, ..BUFFERS_WANTED };
+        let complaint = granted.complaint().unwrap();
+        assert!(complaint.contains("208 KiB of 4096 KiB"), "{complaint}");
+        assert!(complaint.contains("net.core.rmem_max=4194304"), "{complaint}");
+        assert!(!complaint.contains("wmem_max"), "{complaint}");
+    }
+
+    #[test]
     fn the_granted_buffers_are_no_larger_than_wanted() {
         let listener =
             bind_udp("127.0.0.1:0".parse().unwrap(), 1, Offload::default()).unwrap().remove(0);
         let Buffers { receive, send } = listener.buffers();
+        let all = listener.buffers() == BUFFERS_WANTED;
+        assert_eq!(listener.buffers().complaint().is_none(), all);
         assert!(receive > 0 && receive <= BUFFERS_WANTED.receive);
         assert!(send > 0 && send <= BUFFERS_WANTED.send);
     }

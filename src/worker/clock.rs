@@ -1,6 +1,6 @@
 //! The only place where clocks are read.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::turn::{Moment, Now};
 
@@ -15,6 +15,12 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "this is where clocks are read")]
     pub(super) fn start() -> Self {
         Self { origin: Instant::now() }
+    }
+
+    /// Does nothing for as long.
+    #[expect(clippy::disallowed_methods, reason = "the clock is what is waited for")]
+    pub(super) fn pause(&self, pause: Duration) {
+        std::thread::sleep(pause);
     }
 
     /// Reads both clocks: the monotonic one for timers, the wall clock for credentials and nonces.

@@ -27,6 +27,7 @@ mod clock;
 mod connections;
 mod crowd;
 mod mailbox;
+mod moderation;
 mod quota;
 mod relays;
 mod setup;
@@ -62,6 +63,7 @@ use crate::wire::Header;
 use clock::Clock;
 use connections::Connections;
 use mailbox::Inbox;
+use moderation::Moderation;
 use relays::Relays;
 use token::{Place, Token, Way};
 
@@ -75,6 +77,7 @@ struct Worker {
     core: Server,
     clock: Clock,
     now: Now,
+    moderation: Moderation,
     udp: Vec<Udp>,
     tcp: Vec<Tcp>,
     relays: Relays,
@@ -88,6 +91,8 @@ struct Worker {
     dirty: Vec<Place>,
     received: RecvBatch,
     send: SendBatch,
+    /// Packets that this turn has handed to the core, and the kernel's messages they came in.
+    handled: (u32, u32),
     /// Where streams are read to, [`tcp::READ_BYTES`] long.
     scratch: Vec<u8>,
     /// When to accept again, after accepting failed.
@@ -144,11 +149,18 @@ impl Worker {
             }),
             false => Some(Duration::ZERO),
         };
+        if timeout != Some(Duration::ZERO)
+            && let Some(pause) = self.moderation.pause()
+        {
+            self.clock.pause(pause);
+        }
         match self.poll.poll(events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             result => result?,
         }
         self.now = self.clock.now();
+        let (packets, messages) = mem::take(&mut self.handled);
+        self.moderation.count(self.now.moment, packets, messages);
         for event in events.iter() {
             let token = Token::from(event.token());
             if let Token::Connection(place) = token
@@ -271,6 +283,8 @@ impl Worker {
     // Stage 4.
 
     fn decide(&mut self) {
+        self.handled.0 += self.received.len() as u32;
+        self.handled.1 += self.received.messages() as u32;
         for slot in 0..self.received.len() {
             self.make_room();
             let Datagram { socket, source, destination, bytes } = self.received.datagram(slot);

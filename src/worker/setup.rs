@@ -16,6 +16,7 @@ use crate::worker::clock::Clock;
 use crate::worker::connections::Connections;
 use crate::worker::crowd::{Crowd, CrowdLimits};
 use crate::worker::mailbox::{Inbox, Mailbox, State, mailbox};
+use crate::worker::moderation::Moderation;
 use crate::worker::quota::{Quota, QuotaLimits};
 use crate::worker::relays::Relays;
 use crate::worker::shelf::Shelf;
@@ -114,6 +115,9 @@ pub fn spawn(seat: Seat, setup: WorkerSetup) -> io::Result<WorkerHandle> {
         let run = AssertUnwindSafe(|| {
             // Made here, for the batches hold pointers for the kernel and stay on their thread.
             let mut worker = Worker::new(seat, setup);
+            // Pauses are to be as long as they are asked for; the system would round them up to
+            // twice that. Where it does not allow that they are longer, and nothing else.
+            let _ = nix::sys::prctl::set_timerslack(1);
             worker.register_listeners()?;
             worker.run()
         });
@@ -144,6 +148,8 @@ impl Worker {
             core: Server::new(setup.core, setup.seed),
             now: clock.now(),
             clock,
+            moderation: Moderation::default(),
+            handled: (0, 0),
             udp: setup.udp.into_iter().map(udp).collect(),
             tcp: setup.tcp.into_iter().map(tcp).collect(),
             relays: Relays::default(),

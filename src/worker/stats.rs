@@ -64,6 +64,9 @@ pub struct Traffic {
 pub struct Drops {
     /// They came in longer than a datagram can be.
     pub truncated: u64,
+    /// The kernel had no room for them at a socket of ours: the worker was not quick enough, or the
+    /// socket's buffer is small (`net.core.rmem_max`, `net.core.rmem_default`).
+    pub overflowed: u64,
     /// They came by a socket that was closed while they waited.
     pub closed: u64,
     /// A UDP socket's buffer was full.
@@ -120,6 +123,7 @@ impl Stats {
     /// Counts what no direction owns.
     pub(super) fn received(&mut self, received: &Received) {
         self.drops.truncated += received.truncated;
+        self.drops.overflowed += received.lost;
         self.pending_errors += received.errors;
     }
 }

@@ -123,6 +123,7 @@ impl Worker {
     fn handle_frame(&mut self, place: Place, path: Path, frame: &[u8]) -> bool {
         let Some(client) = self.connections.get(place) else { return false };
         client.last_frame = self.now.moment;
+        self.handled = (self.handled.0 + 1, self.handled.1 + 1);
         self.stats.tcp.received(1, frame.len() as u64);
         self.make_room();
         let verdict = self.core.handle_client(self.now, path, frame, self.send.space());

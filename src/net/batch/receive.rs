@@ -10,10 +10,18 @@ use crate::net::sys::{Arrival, RecvArrays};
 
 /// Datagrams as they were received, with room for [`RecvBatch::BUFFERS`] of any size, or for many
 /// more that the kernel has joined.
+///
+/// How many of the buffers are used adapts to what comes: many while single packets queue up, so
+/// that more of them leave together; few where each holds a long run, which should still be in the
+/// CPU's cache when it leaves.
 pub struct RecvBatch {
     bytes: Box<[u8]>,
     /// Buffers in use.
     buffers: usize,
+    /// Buffers that may be used this time.
+    limit: usize,
+    /// Bytes in those in use.
+    filled: usize,
     slots: Vec<Slot>,
     arrays: RecvArrays,
 }
@@ -55,11 +63,34 @@ pub struct Received {
     pub truncated: u64,
     /// Errors that earlier datagrams caused (a peer's ICMP messages), passed over.
     pub errors: u64,
+    /// Datagrams that the socket had no room for since it last said so.
+    pub lost: u64,
+}
+
+/// What a socket has said so far of datagrams that it had no room for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Losses {
+    total: u32,
+}
+
+impl Losses {
+    /// Takes over a newer total, which wraps around; returns what came to it.
+    fn advance(&mut self, total: u32) -> u64 {
+        let more = total.wrapping_sub(self.total);
+        self.total = total;
+        more.into()
+    }
 }
 
 impl RecvBatch {
-    /// Buffers in a batch.
-    pub const BUFFERS: usize = 32;
+    /// Buffers in a batch, at most.
+    pub const BUFFERS: usize = 512;
+    /// Buffers that are used at first, and while little comes.
+    const BUFFERS_FEW: usize = 32;
+    /// Buffers that are used however long their runs are.
+    const BUFFERS_MIN: usize = 4;
+    /// Bytes that a batch aims at: what a second-level cache holds with room to spare.
+    const BYTES_AIM: usize = 512 * 1024;
     /// Datagrams that the kernel joins into one buffer at most (UDP_GRO_CNT_MAX).
     const JOINED_MAX: usize = 64;
     /// Bytes in a buffer. No datagram is longer: IPv4 carries up to 65 507, IPv6 up to 65 527.
@@ -72,21 +103,39 @@ impl RecvBatch {
     pub fn new() -> Self {
         Self {
             buffers: 0,
+            limit: Self::BUFFERS_FEW,
+            filled: 0,
             bytes: vec![0; Self::BUFFERS * Self::STRIDE].into_boxed_slice(),
             slots: Vec::with_capacity(Self::BUFFERS * Self::JOINED_MAX),
             arrays: RecvArrays::new(Self::BUFFERS),
         }
     }
 
-    /// Forgets all datagrams.
+    /// Forgets all datagrams, and decides by them how many buffers are used next.
     pub fn clear(&mut self) {
+        if let Some(each) = self.filled.checked_div(self.buffers) {
+            let grown = match self.buffers {
+                full if full >= self.limit => 2 * self.limit,
+                few if few < self.limit / 4 => self.limit / 2,
+                _ => self.limit,
+            };
+            let most = Self::BYTES_AIM.checked_div(each).unwrap_or(Self::BUFFERS);
+            let most = most.clamp(Self::BUFFERS_MIN, Self::BUFFERS);
+            self.limit = grown.max(Self::BUFFERS_FEW).min(most);
+        }
         self.slots.clear();
         self.buffers = 0;
+        self.filled = 0;
     }
 
     /// Datagrams in the batch.
     pub fn len(&self) -> usize {
         self.slots.len()
+    }
+
+    /// The kernel's messages that brought them; fewer, where it had joined some.
+    pub fn messages(&self) -> usize {
+        self.buffers
     }
 
     /// Whether the batch holds nothing.
@@ -96,7 +145,7 @@ impl RecvBatch {
 
     /// Whether nothing more fits.
     pub fn is_full(&self) -> bool {
-        self.buffers == Self::BUFFERS
+        self.buffers >= self.limit
     }
 
     /// The datagram in slot `index`.
@@ -116,7 +165,7 @@ impl RecvBatch {
 
     /// Buffers that are free.
     pub fn room(&self) -> usize {
-        Self::BUFFERS - self.buffers
+        self.limit.saturating_sub(self.buffers)
     }
 
     /// Appends what waits at a socket, up to `most` buffers of it or the room that is left; never
@@ -129,6 +178,7 @@ impl RecvBatch {
         socket: BorrowedFd<'_>,
         key: SocketKey,
         most: usize,
+        losses: &mut Losses,
     ) -> Received {
         let mut received = Received::default();
         let first = self.buffers;
@@ -143,7 +193,7 @@ impl RecvBatch {
             match self.arrays.receive(socket, buffers) {
                 Ok(count) => {
                     received.emptied = count < room;
-                    self.keep(first, count, key, &mut received);
+                    self.keep(first, count, key, losses, &mut received);
                     return received;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -157,12 +207,21 @@ impl RecvBatch {
     }
 
     /// Takes over what was received into the buffers from `first` on, leaving out what was cut.
-    fn keep(&mut self, first: usize, count: usize, key: SocketKey, received: &mut Received) {
+    fn keep(
+        &mut self,
+        first: usize,
+        count: usize,
+        key: SocketKey,
+        losses: &mut Losses,
+        received: &mut Received,
+    ) {
         self.buffers = first + count;
         for index in 0..count {
-            let Arrival { len, source, destination, truncated, segment } =
+            let Arrival { len, source, destination, truncated, segment, lost } =
                 self.arrays.arrival(index);
+            self.filled += len;
             received.bytes += len as u64;
+            received.lost += lost.map_or(0, |total| losses.advance(total));
             let Some(source) = source.filter(|_| !truncated) else {
                 received.datagrams += 1;
                 received.truncated += 1;
@@ -188,13 +247,7 @@ impl Default for RecvBatch {
 
 impl fmt::Debug for RecvBatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "RecvBatch({} datagrams, {} of {} buffers)",
-            self.len(),
-            self.buffers,
-            Self::BUFFERS
-        )
+        write!(f, "RecvBatch({} datagrams, {} of {} buffers)", self.len(), self.buffers, self.limit)
     }
 }
 

@@ -105,7 +105,7 @@ enum Payload {
 
 impl SendBatch {
     /// Datagrams in a batch.
-    pub const ENTRIES: usize = 128;
+    pub const ENTRIES: usize = 1024;
     /// Bytes that [`SendBatch::space`] has at least where the batch is not full: more than any
     /// message.
     pub const SPACE: usize = 66 * 1024;

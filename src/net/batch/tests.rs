@@ -47,7 +47,7 @@ fn envelope(to: SocketAddr) -> Envelope {
     Envelope { socket: KEY, to, from: None, dont_fragment: false }
 }
 
-fn receive(listener: &Listener, batch: &mut RecvBatch) -> Received {
+fn receive(listener: &mut Listener, batch: &mut RecvBatch) -> Received {
     wait_readable(listener.descriptor());
     listener.receive(batch, KEY, RecvBatch::BUFFERS)
 }
@@ -63,7 +63,7 @@ fn datagrams_of_every_size_pass_unchanged() {
         for size in (0..=65_507).step_by(61).chain([1, 1472, 1473, 65_506, 65_507]) {
             assert_eq!(client.send(&pattern[..size]).unwrap(), size);
             received.clear();
-            let report = receive(&listener, &mut received);
+            let report = receive(&mut listener, &mut received);
             assert_eq!((report.datagrams, report.emptied), (1, true));
             let datagram = received.datagram(0);
             assert_eq!(datagram.bytes, &pattern[..size]);
@@ -82,7 +82,7 @@ fn header_payload_and_padding_leave_as_one_datagram() {
     let (mut received, mut send) = (RecvBatch::new(), SendBatch::new());
     let (mut listener, client) = (listener("127.0.0.1:0"), client("127.0.0.1:0"));
     client.send_to(b"0123456", listener.local_addr()).unwrap();
-    receive(&listener, &mut received);
+    receive(&mut listener, &mut received);
     let to = envelope(client.local_addr().unwrap());
     let header = Header::from_slice(&[0x40, 0, 0, 5]);
     send.push_slot(to, header, 0, 1..6, 3);
@@ -110,7 +110,7 @@ fn a_reply_leaves_from_the_address_that_was_asked() {
         // A connected socket hears nobody but whom it asked.
         client.connect(asked).unwrap();
         client.send(b"who?").unwrap();
-        receive(&listener, &mut received);
+        receive(&mut listener, &mut received);
         let datagram = received.datagram(0);
         let server = listener.server_addr(datagram.destination);
         assert_eq!(server, asked);
@@ -165,7 +165,7 @@ fn packets_for_a_closed_socket_are_dropped() {
 #[test]
 fn one_batch_takes_from_several_sockets_until_it_is_full() {
     let mut received = RecvBatch::new();
-    let (first, second) = (listener("127.0.0.1:0"), listener("127.0.0.1:0"));
+    let (mut first, mut second) = (listener("127.0.0.1:0"), listener("127.0.0.1:0"));
     let client = client("127.0.0.1:0");
     for number in 0..40 {
         client.send_to(&[number], first.local_addr()).unwrap();
@@ -282,7 +282,7 @@ fn datagrams_for_several_addresses_are_sorted_and_none_is_mixed_up() {
 
 #[test]
 fn what_the_kernel_has_joined_is_single_datagrams_again() {
-    let (listener, mut sender) = (listener("127.0.0.1:0"), listener("127.0.0.1:0"));
+    let (mut listener, mut sender) = (listener("127.0.0.1:0"), listener("127.0.0.1:0"));
     let mut send = SendBatch::new();
     for number in 0..40_u8 {
         let length = if number == 39 { 7 } else { 100 };
@@ -290,7 +290,7 @@ fn what_the_kernel_has_joined_is_single_datagrams_again() {
     }
     assert_eq!(flush(&mut send, &RecvBatch::new(), &mut sender).messages, 1);
     let mut received = RecvBatch::new();
-    let report = receive(&listener, &mut received);
+    let report = receive(&mut listener, &mut received);
     assert_eq!((report.datagrams, received.len()), (40, 40));
     for number in 0..40 {
         let datagram = received.datagram(number);
@@ -298,7 +298,7 @@ fn what_the_kernel_has_joined_is_single_datagrams_again() {
         assert_eq!(datagram.source, sender.local_addr());
     }
     // They came in one buffer, so that there is room for as many as before but one.
-    assert_eq!(received.room(), RecvBatch::BUFFERS - 1);
+    assert_eq!(received.room(), RecvBatch::new().room() - 1);
 }
 
 /// As on a path with a short MTU: the segments are too long for the kernel, but not for fragments.
@@ -311,4 +311,60 @@ fn what_the_kernel_refuses_to_segment_is_sent_alone_and_not_tried_again() {
     assert_eq!(segments, Segments::up_to(1399));
     segments.refused(libc::EIO, 100);
     assert_eq!(segments, Segments::OFF);
+}
+
+#[test]
+fn a_batch_grows_while_single_datagrams_queue_up_and_shrinks_for_long_runs() {
+    let (mut to, mut sender) = (listener("127.0.0.1:0"), listener("127.0.0.1:0"));
+    let (mut send, mut received) = (SendBatch::new(), RecvBatch::new());
+    let first = received.room();
+    let client = client("127.0.0.1:0");
+    for _ in 0..3 {
+        for _ in 0..received.room() {
+            client.send_to(&[7; 50], to.local_addr()).unwrap();
+        }
+        assert_eq!(receive(&mut to, &mut received).datagrams, received.len());
+        assert!(received.is_full());
+        received.clear();
+    }
+    assert_eq!(received.room(), 8 * first);
+    // 60 000 bytes in one buffer.
+    for _ in 0..2 {
+        for _ in 0..50 {
+            send.push_bytes(envelope(to.local_addr()), None, &[7; 1200], 0);
+        }
+        assert_eq!(flush(&mut send, &RecvBatch::new(), &mut sender).messages, 1);
+        assert_eq!(receive(&mut to, &mut received).datagrams, 50);
+        received.clear();
+    }
+    assert!(received.room() < first, "{}", received.room());
+}
+
+#[test]
+fn datagrams_that_a_socket_had_no_room_for_are_told_once() {
+    let mut to = listener("127.0.0.1:0");
+    let client = client("127.0.0.1:0");
+    let room = 2 * to.buffers().receive;
+    let (mut received, mut lost, mut sent, mut came) = (RecvBatch::new(), 0, 0, 0);
+    while sent * 1000 < room {
+        client.send_to(&[0; 1000], to.local_addr()).unwrap();
+        sent += 1;
+    }
+    // The last one is queued behind the losses, so it tells of them.
+    let mut drain = |sent: &mut usize| loop {
+        received.clear();
+        let report = to.receive(&mut received, KEY, RecvBatch::BUFFERS);
+        came += report.datagrams;
+        lost += report.lost as usize;
+        if report.emptied {
+            client.send_to(b"last", to.local_addr()).unwrap();
+            *sent += 1;
+            return;
+        }
+    };
+    drain(&mut sent);
+    drain(&mut sent);
+    assert!(lost > 0);
+    // One more is still on its way to be read.
+    assert_eq!(came + lost + 1, sent);
 }

@@ -1,0 +1,102 @@
+//! Interrupt moderation: at high rates a worker lets a few packets gather before it looks again.
+//!
+//! A worker that is quicker than its clients would be woken for every handful of packets, and pay
+//! for each waking as much as for several packets; what leaves in small batches also costs the
+//! kernel more. Network cards wait some tens of microseconds before they interrupt; so does this,
+//! above a rate that no single call comes near, and never where anything is known to wait.
+
+use std::time::Duration;
+
+use crate::turn::Moment;
+
+/// How fast packets come, and how long it pays to let them gather.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Moderation {
+    /// The millisecond that is being counted.
+    current: Moment,
+    /// Packets in it so far, and the messages of the kernel that carried them.
+    packets: u32,
+    messages: u32,
+    /// Packets in the millisecond before; 0 where they came in runs that the kernel had joined.
+    per_milli: u32,
+}
+
+impl Moderation {
+    /// Counts what a turn has handled: packets, and the kernel's messages that carried them.
+    pub(super) fn count(&mut self, now: Moment, packets: u32, messages: u32) {
+        let passed = now.as_millis().saturating_sub(self.current.as_millis());
+        if passed > 0 {
+            // A rate is known only from one millisecond to the next: a gap is the end of it. And
+            // what comes joined has been gathered already, by its sender.
+            let is_known = passed == 1 && self.packets < JOINED * self.messages;
+            self.per_milli = if is_known { self.packets } else { 0 };
+            *self = Self { current: now, packets: 0, messages: 0, ..*self };
+        }
+        self.packets = self.packets.saturating_add(packets);
+        self.messages = self.messages.saturating_add(messages);
+    }
+
+    /// How long to let packets gather before asking for them; `None`: not at all.
+    pub(super) fn pause(&self) -> Option<Duration> {
+        if self.per_milli < PACKETS_PER_MILLI {
+            return None;
+        }
+        let pause = (GATHERED * 1000 / self.per_milli).min(PAUSE_MAX_US);
+        (pause >= PAUSE_MIN_US).then(|| Duration::from_micros(pause.into()))
+    }
+}
+
+/// The rate above which packets are let gather: 50 000 in a second, some 500 video calls.
+const PACKETS_PER_MILLI: u32 = 50;
+/// So many packets to a message are runs.
+const JOINED: u32 = 2;
+/// How many are let gather: a socket's smallest buffer holds three times as many.
+const GATHERED: u32 = 32;
+/// The longest that a packet is held back.
+const PAUSE_MAX_US: u32 = 60;
+/// Below this a pause costs more than it brings.
+const PAUSE_MIN_US: u32 = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at_rate(per_milli: u32, joined: u32) -> Option<Duration> {
+        let mut moderation = Moderation::default();
+        for milli in 1..=3 {
+            for part in [per_milli / 2, per_milli - per_milli / 2] {
+                moderation.count(Moment::from_millis(milli), part, part / joined);
+            }
+        }
+        moderation.pause()
+    }
+
+    #[test]
+    fn at_the_rate_of_calls_nothing_waits() {
+        for rate in [0, 1, 2, 49] {
+            assert_eq!(at_rate(rate, 1), None);
+        }
+    }
+
+    #[test]
+    fn what_comes_in_runs_does_not_wait() {
+        assert_eq!(at_rate(800, 16), None);
+    }
+
+    #[test]
+    fn the_faster_packets_come_the_shorter_they_wait() {
+        assert_eq!(at_rate(50, 1), Some(Duration::from_micros(60)));
+        assert_eq!(at_rate(1000, 1), Some(Duration::from_micros(32)));
+        assert_eq!(at_rate(2000, 1), None);
+    }
+
+    #[test]
+    fn after_a_pause_nothing_waits() {
+        let mut moderation = Moderation::default();
+        moderation.count(Moment::from_millis(1), 500, 500);
+        moderation.count(Moment::from_millis(2), 500, 500);
+        assert!(moderation.pause().is_some());
+        moderation.count(Moment::from_millis(9), 1, 1);
+        assert_eq!(moderation.pause(), None);
+    }
+}
