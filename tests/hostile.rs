@@ -11,8 +11,8 @@ use common::{
     AttributeType, Class, Client, IntegrityKey, Method, OpenError, Sim, Transport, addr, secs,
 };
 use hairpin::turn::{
-    FiveTuple, Moment, Now, PeerAddr, RelayId, RelayedAddr, Server, Transport as CoreTransport,
-    Verdict,
+    CoreId, FiveTuple, Moment, Now, PeerAddr, RelayId, RelayedAddr, Server,
+    Transport as CoreTransport, Verdict,
 };
 use hairpin::wire::stream::frame_length;
 use hairpin::wire::{ChannelData, Message, MessageWriter, kind_of};
@@ -242,7 +242,7 @@ impl Target {
                 assert_eq!(reply[4..20], bytes[4..20]);
                 self.replies += 1;
             }
-            Verdict::ToPeer { payload, .. } => {
+            Verdict::ToPeer { payload, .. } | Verdict::ToNeighbour { payload, .. } => {
                 assert!(payload.start <= payload.end && payload.end as usize <= bytes.len());
                 self.relayed += 1;
             }
@@ -284,7 +284,7 @@ impl Target {
             }
             4 => {
                 let open = self.rng.random();
-                self.sim.cores[0].handle_relay_elsewhere(RelayedAddr(address), open);
+                self.sim.cores[0].handle_relay_elsewhere(RelayedAddr(address), CoreId(1), open);
             }
             5 => {
                 let result = if self.rng.random() { OpenError::InUse } else { OpenError::Failed };
@@ -383,7 +383,7 @@ fn a_confused_shell_does_no_harm() {
             0 => core.handle_timeout(now),
             1 => core.handle_client_gone(now, tuple),
             2 => core.handle_relay_opened(now, relay, Ok(address)),
-            3 => core.handle_relay_elsewhere(address, rng.random()),
+            3 => core.handle_relay_elsewhere(address, CoreId(1), rng.random()),
             _ => {
                 let verdict = core.handle_peer(now, relay, PeerAddr(address.0), 9);
                 assert_eq!(verdict, Verdict::Nothing);

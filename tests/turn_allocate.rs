@@ -10,7 +10,7 @@ use common::{
     Action, Answer, AttributeType, Client, ErrorCode, Lifetime, Method, OpenError, Sim, Transport,
     UDP, V4, V6, addr, secs,
 };
-use hairpin::turn::{RelayedAddr, ReservationToken};
+use hairpin::turn::{CoreId, RelayedAddr, ReservationToken};
 
 const EVEN: (AttributeType, &[u8]) = (AttributeType::EVEN_PORT, &[0x00]);
 const EVEN_PAIR: (AttributeType, &[u8]) = (AttributeType::EVEN_PORT, &[0x80]);
@@ -875,7 +875,7 @@ fn a_late_announcement_does_not_take_an_own_relay_away() {
     sim.allocate(b).success();
     sim.permit(a, &sim.relayed(b)[0].to_string()).success();
     for open in [true, false] {
-        sim.cores[0].handle_relay_elsewhere(RelayedAddr(relayed), open);
+        sim.cores[0].handle_relay_elsewhere(RelayedAddr(relayed), CoreId(1), open);
         sim.cores[0].check_invariants();
         sim.permit(b, &relayed.to_string()).success();
         let out = sim.send(b, &relayed.to_string(), b"hairpin");
@@ -888,7 +888,7 @@ fn a_late_announcement_does_not_take_an_own_relay_away() {
     });
     let (a, b) = (client(&mut sim), sim.client("198.51.100.2:4000"));
     let relayed = sim.allocate(a).success().relayed();
-    sim.cores[0].handle_relay_elsewhere(RelayedAddr(relayed), false);
+    sim.cores[0].handle_relay_elsewhere(RelayedAddr(relayed), CoreId(1), false);
     sim.actions.clear();
     sim.allocate(b).rejected(508);
     assert!(!sim.actions.iter().any(|action| matches!(action, Action::OpenRelay { .. })));

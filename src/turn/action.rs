@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::turn::moment::Lifetime;
-use crate::turn::tuple::{Path, PeerAddr, RelayId, RelayedAddr};
+use crate::turn::tuple::{CoreId, Path, PeerAddr, RelayId, RelayedAddr};
 use crate::wire::{ChannelNumber, Header};
 
 /// What becomes of one packet. Returned by value: the hot path queues nothing.
@@ -27,6 +27,18 @@ pub enum Verdict {
         payload: PayloadRange,
         /// Whether DF must be set on this datagram (RFC 8656 §14); if not, it must be clear.
         dont_fragment: bool,
+    },
+    /// A part of the packet goes to a client of another core of this server, which is to be told by
+    /// `handle_neighbour`.
+    ToNeighbour {
+        /// Whose client.
+        core: CoreId,
+        /// The relayed address that it comes from.
+        from: RelayedAddr,
+        /// The far client's relayed address.
+        to: RelayedAddr,
+        /// Which bytes of the packet are the payload.
+        payload: PayloadRange,
     },
     /// A payload goes to a client: `header`, then the payload, then `padding` zeros. The packet is
     /// a peer's datagram, or what another client sent to this one's relayed address.

@@ -6,8 +6,8 @@
 //! handle_client(now, path, packet, reply) -> Verdict     handle_timeout(now)
 //! handle_peer(now, relay, peer, length) -> Verdict       poll_action() -> Option<Action>
 //! handle_relay_opened(now, relay, result)                poll_timeout() -> Option<Moment>
-//! handle_client_gone(now, tuple)
-//! handle_relay_elsewhere(relayed_addr, open)
+//! handle_client_gone(now, tuple)                         handle_neighbour(now, from, to, length)
+//! handle_relay_elsewhere(relayed_addr, core, open)
 //! ```
 //!
 //! After each `handle_*`, drain `poll_action` until it is empty, then read `poll_timeout`. The hot
@@ -46,4 +46,4 @@ pub use config::Config;
 pub use moment::{Lifetime, Moment, Now};
 pub use server::Server;
 pub use stats::Stats;
-pub use tuple::{FiveTuple, Link, Path, PeerAddr, RelayId, RelayedAddr, Transport};
+pub use tuple::{CoreId, FiveTuple, Link, Path, PeerAddr, RelayId, RelayedAddr, Transport};

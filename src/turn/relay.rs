@@ -34,9 +34,10 @@ fn payload(start: usize, length: usize) -> PayloadRange {
     PayloadRange { start: start as u32, end: (start + length) as u32 }
 }
 
-/// The longest payload of a UDP datagram over IPv4 and over IPv6, which no socket would pass.
-const UDP_V4_MAX: u32 = 65_507;
-const UDP_V6_MAX: u32 = 65_527;
+/// The longest payload that a socket at this address would pass.
+fn longest(from: RelayedAddr) -> u32 {
+    if from.0.is_ipv4() { 65_507 } else { 65_527 }
+}
 
 impl Server {
     /// ChannelData from a client (RFC 8656 §12.6).
@@ -97,8 +98,8 @@ impl Server {
         self.relay_to_peer(now, Outbound { relay, peer, ports, payload, dont_fragment })
     }
 
-    /// Sends on to a peer, or straight to the far client where the peer is a relayed address of
-    /// this very core: the datagram would only leave by one of our sockets to come in by another.
+    /// Sends on to a peer, or straight to the far client's core where the peer is a relayed address
+    /// of this server: the datagram would only leave by one of our sockets to come in by another.
     fn relay_to_peer(&mut self, now: Now, out: Outbound) -> Verdict {
         let Outbound { relay, peer, ports, payload, dont_fragment } = out;
         let length = payload.end - payload.start;
@@ -111,17 +112,34 @@ impl Server {
         let local = self.to_local(peer);
         match (self.table.owner(local), self.table.relay(relay)) {
             (Some(Owner::Here(far)), Some(near)) => {
-                let most = if near.local.0.is_ipv4() { UDP_V4_MAX } else { UDP_V6_MAX };
-                if length > most {
+                if length > longest(near.local) {
                     return self.dropped(Drop::TooLong);
                 }
                 self.relay_to_client(now, far, PeerAddr(near.local.0), payload)
             }
-            // Only a relay of ours is translated: anything else was judged as it was written.
-            (Some(_), _) => {
-                Verdict::ToPeer { relay, peer: PeerAddr(local.0), payload, dont_fragment }
+            (Some(Owner::Elsewhere(core)), Some(near)) => {
+                if length > longest(near.local) {
+                    return self.dropped(Drop::TooLong);
+                }
+                Verdict::ToNeighbour { core, from: near.local, to: local, payload }
             }
-            (None, _) => Verdict::ToPeer { relay, peer, payload, dont_fragment },
+            // Only a relay of ours is translated: anything else was judged as it was written.
+            (Some(_), None) | (None, _) => Verdict::ToPeer { relay, peer, payload, dont_fragment },
+        }
+    }
+
+    /// A payload of `length` bytes that a client of another core has sent from its relayed address
+    /// `from` to one of this core, where it has come without a socket between.
+    pub fn handle_neighbour(
+        &mut self,
+        now: Now,
+        from: RelayedAddr,
+        to: RelayedAddr,
+        length: usize,
+    ) -> Verdict {
+        match self.table.owner(to) {
+            Some(Owner::Here(relay)) => self.handle_peer(now, relay, PeerAddr(from.0), length),
+            _ => self.dropped(Drop::NoAllocation),
         }
     }
 

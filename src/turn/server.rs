@@ -16,7 +16,7 @@ use crate::turn::port::Ports;
 use crate::turn::stats::{Drop, Stats};
 use crate::turn::table::{Allocation, AllocationId, Owner, Table, slot};
 use crate::turn::timer::{Timer, Timers};
-use crate::turn::tuple::{Family, FiveTuple, Path, PeerAddr, RelayId, RelayedAddr};
+use crate::turn::tuple::{CoreId, Family, FiveTuple, Path, PeerAddr, RelayId, RelayedAddr};
 use crate::wire::{Class, Kind, Message, Method, ParseError, kind_of};
 
 /// How many deadlines one call of [`Server::handle_timeout`] serves, so that many at once hold
@@ -119,11 +119,16 @@ impl Server {
     }
 
     /// Another core has opened or closed a relay socket at `address`.
-    pub fn handle_relay_elsewhere(&mut self, address: RelayedAddr, open: bool) {
-        // Announcements may come late: what this core has opened since is its own.
-        if !matches!(self.table.owner(address), Some(Owner::Here(_))) {
+    pub fn handle_relay_elsewhere(&mut self, address: RelayedAddr, core: CoreId, open: bool) {
+        // Announcements may come late: what this core, or a third, has opened since is theirs.
+        let is_stale = match self.table.owner(address) {
+            Some(Owner::Here(_)) => true,
+            Some(Owner::Elsewhere(owner)) => !open && owner != core,
+            None => false,
+        };
+        if !is_stale {
             self.ports.mark(address.0, open);
-            self.table.mark_elsewhere(address, open);
+            self.table.mark_elsewhere(address, core, open);
         }
         self.note_own(address);
     }

@@ -10,7 +10,7 @@ use crate::turn::action::{ReservationToken, Username};
 use crate::turn::map::Hasher;
 use crate::turn::moment::Moment;
 use crate::turn::opening::Opening;
-use crate::turn::tuple::{Family, FiveTuple, Path, PeerAddr, RelayId, RelayedAddr};
+use crate::turn::tuple::{CoreId, Family, FiveTuple, Path, PeerAddr, RelayId, RelayedAddr};
 use crate::wire::address::XorKey;
 use crate::wire::{ChannelNumber, IntegrityKey};
 
@@ -98,7 +98,7 @@ pub(super) enum Owner {
     /// This core.
     Here(RelayId),
     /// Another core of this server.
-    Elsewhere,
+    Elsewhere(CoreId),
 }
 
 /// Allocations and relays with their indexes, which always agree.
@@ -238,10 +238,10 @@ impl Table {
     }
 
     /// Notes a relayed address of another core.
-    pub(super) fn mark_elsewhere(&mut self, address: RelayedAddr, open: bool) {
+    pub(super) fn mark_elsewhere(&mut self, address: RelayedAddr, core: CoreId, open: bool) {
         if open {
-            self.owner_by_relayed_addr.insert(address, Owner::Elsewhere);
-        } else if self.owner(address) == Some(Owner::Elsewhere) {
+            self.owner_by_relayed_addr.insert(address, Owner::Elsewhere(core));
+        } else if self.owner(address) == Some(Owner::Elsewhere(core)) {
             self.owner_by_relayed_addr.remove(&address);
         }
     }

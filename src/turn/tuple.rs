@@ -50,6 +50,10 @@ pub struct Path {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RelayId(pub u32);
 
+/// The name of a core among those of one server, which share its relayed addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CoreId(pub u16);
+
 /// A transport address that this server relays from, as its sockets are bound (where the host is
 /// behind a 1:1 NAT, peers and clients see the external form of it).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -11,7 +11,7 @@ use mio::unix::SourceFd;
 use crate::net::output::Kind;
 use crate::net::relay::RelaySocket;
 use crate::turn::{
-    Action, OpenError, Path, RelayId, RelayedAddr, Reservation, ReservationToken, Username,
+    Action, CoreId, OpenError, Path, RelayId, RelayedAddr, Reservation, ReservationToken, Username,
 };
 use crate::worker::mailbox::News;
 use crate::worker::token::{Token, Way};
@@ -148,7 +148,7 @@ impl Worker {
             self.relays.remove(relay);
             return Err(OpenError::Failed);
         }
-        self.announce(News { address, open: true });
+        self.announce(address, true);
         Ok(address)
     }
 
@@ -162,12 +162,13 @@ impl Worker {
             self.send.flush_socket(Token::Relay(place).into(), &self.received, &mut sockets);
         }
         if let Some(socket) = self.relays.remove(relay) {
-            self.announce(News { address: socket.local_addr(), open: false });
+            self.announce(socket.local_addr(), false);
             // Dropping the socket closes the descriptor, which ends its registration.
         }
     }
 
-    fn announce(&self, news: News) {
+    fn announce(&self, address: RelayedAddr, open: bool) {
+        let news = News { core: CoreId(self.index as u16), address, open };
         for (index, mailbox) in self.shared.mailboxes.iter().enumerate() {
             if index != self.index {
                 mailbox.announce(news);

@@ -1,19 +1,22 @@
 //! How a worker is reached from outside its thread: by other workers and by the control plane.
 //!
-//! Two queues and a state. *News* of relay sockets that other workers open and close must not be
+//! Three queues and a state. *News* of relay sockets that other workers open and close must not be
 //! lost: a worker that missed one would judge a peer wrongly for as long as it lives. So that
 //! queue has no bound of its own; it holds what the others opened and closed during one turn of
-//! the loop, and a worker that sleeps is woken before much has gathered. *Requests* come from the
-//! control plane, few and repeatable, and that queue is bounded. The state only ever moves forward.
+//! the loop, and a worker that sleeps is woken before much has gathered. *Parcels* of payloads
+//! cross from worker to worker; they are dropped where the receiver is behind, as by a full socket.
+//! *Requests* come from the control plane, few and repeatable, and that queue is bounded. The state
+//! only ever moves forward.
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
 
 use tokio::sync::oneshot;
 
-use crate::turn::RelayedAddr;
+use crate::turn::{CoreId, RelayedAddr};
+use crate::worker::parcel::Parcel;
 use crate::worker::stats::Snapshot;
 
 /// A worker's address: anybody may keep one.
@@ -21,6 +24,7 @@ use crate::worker::stats::Snapshot;
 pub struct Mailbox {
     shared: Arc<Flags>,
     news: Sender<News>,
+    parcels: SyncSender<Parcel>,
     requests: SyncSender<oneshot::Sender<Snapshot>>,
 }
 
@@ -29,6 +33,7 @@ pub struct Mailbox {
 pub(super) struct Inbox {
     shared: Arc<Flags>,
     news: Receiver<News>,
+    parcels: Receiver<Parcel>,
     requests: Receiver<oneshot::Sender<Snapshot>>,
 }
 
@@ -37,12 +42,15 @@ struct Flags {
     /// Messages in either queue; for a moment also one that is about to be put there.
     waiting: AtomicUsize,
     state: AtomicU8,
+    /// The worker sleeps, or is about to: whoever has brought a parcel must wake it.
+    asleep: AtomicBool,
     waker: mio::Waker,
 }
 
 /// Another worker has opened a relay socket, or closed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct News {
+    pub core: CoreId,
     pub address: RelayedAddr,
     pub open: bool,
 }
@@ -68,13 +76,19 @@ pub(super) fn mailbox(waker: mio::Waker) -> (Mailbox, Inbox) {
     let shared = Arc::new(Flags {
         waiting: AtomicUsize::new(0),
         state: AtomicU8::new(State::Running as u8),
+        asleep: AtomicBool::new(false),
         waker,
     });
     let (news_sender, news) = channel();
+    let (parcels_sender, parcels) = sync_channel(PARCELS_MAX);
     let (requests_sender, requests) = sync_channel(REQUESTS_MAX);
-    let mailbox =
-        Mailbox { shared: Arc::clone(&shared), news: news_sender, requests: requests_sender };
-    (mailbox, Inbox { shared, news, requests })
+    let mailbox = Mailbox {
+        shared: Arc::clone(&shared),
+        news: news_sender,
+        parcels: parcels_sender,
+        requests: requests_sender,
+    };
+    (mailbox, Inbox { shared, news, parcels, requests })
 }
 
 impl Mailbox {
@@ -120,6 +134,28 @@ impl Mailbox {
         }
     }
 
+    /// Hands payloads over, and wakes the worker if it sleeps.
+    ///
+    /// # Errors
+    ///
+    /// The parcel comes back where the worker is too far behind, or has ended.
+    pub(super) fn hand_over(&self, parcel: Parcel) -> Result<(), Parcel> {
+        self.shared.waiting.fetch_add(1, Ordering::SeqCst);
+        if let Err(TrySendError::Full(parcel) | TrySendError::Disconnected(parcel)) =
+            self.parcels.try_send(parcel)
+        {
+            self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+            return Err(parcel);
+        }
+        // Either this sees that the worker sleeps, or the worker, which says so before it looks for
+        // mail a last time, sees the parcel.
+        if self.shared.asleep.swap(false, Ordering::SeqCst) {
+            // Failing, the worker finds it with the next packet.
+            let _ = self.wake();
+        }
+        Ok(())
+    }
+
     fn wake(&self) -> io::Result<()> {
         self.shared.waker.wake()
     }
@@ -132,6 +168,24 @@ impl Inbox {
     /// socket calls order, this sees.
     pub(super) fn has_mail(&self) -> bool {
         self.shared.waiting.load(Ordering::Acquire) != 0
+    }
+
+    /// Says that the worker is going to sleep; answers whether it may, for nothing waits.
+    pub(super) fn may_sleep(&self) -> bool {
+        self.shared.asleep.store(true, Ordering::SeqCst);
+        self.shared.waiting.load(Ordering::SeqCst) == 0
+    }
+
+    /// The worker is awake, and looks at its mail before it sleeps again.
+    pub(super) fn awake(&self) {
+        self.shared.asleep.store(false, Ordering::Relaxed);
+    }
+
+    /// The next payloads from another worker.
+    pub(super) fn next_parcel(&self) -> Option<Parcel> {
+        let parcel = self.parcels.try_recv().ok()?;
+        self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+        Some(parcel)
     }
 
     /// The next news.
@@ -157,6 +211,9 @@ impl Inbox {
         }
     }
 }
+
+/// Parcels that may wait: some milliseconds of work for the worker that is behind.
+const PARCELS_MAX: usize = 32;
 
 /// Requests that may wait.
 const REQUESTS_MAX: usize = 16;

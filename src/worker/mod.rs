@@ -7,11 +7,13 @@
 //! ```text
 //! 1  wait      for events, or not at all while sockets are known to hold more
 //! 2  receive   a batch of datagrams, listeners first, then as many relay sockets as fit
-//! 3  mailbox   what other workers opened and closed; what the control plane asks
+//! 3  mailbox   what other workers opened and closed, and the payloads that they hand over; what
+//!              the control plane asks
 //! 4  decide    each datagram goes to the core, its verdict into the batch that leaves;
 //!    act       what the core asks for is done at once, so that order is never lost
 //! 5  streams   connections are accepted and read, and their frames decided in the same way
-//! 6  send      the batch leaves, socket by socket, in runs; then what waits for each connection
+//! 6  send      payloads for clients of other workers leave, then the batch, socket by socket, in
+//!              runs; then what waits for each connection
 //! 7  timers    the core's, and those of idle connections
 //! ```
 //!
@@ -28,6 +30,7 @@ mod connections;
 mod crowd;
 mod mailbox;
 mod moderation;
+mod parcel;
 mod quota;
 mod relays;
 mod setup;
@@ -64,6 +67,7 @@ use clock::Clock;
 use connections::Connections;
 use mailbox::Inbox;
 use moderation::Moderation;
+use parcel::Parcels;
 use relays::Relays;
 use token::{Place, Token, Way};
 
@@ -72,6 +76,7 @@ struct Worker {
     index: usize,
     shared: Arc<Shared>,
     inbox: Inbox,
+    parcels: Parcels,
     state: State,
     poll: Poll,
     core: Server,
@@ -154,10 +159,12 @@ impl Worker {
         {
             self.clock.pause(pause);
         }
+        let timeout = if self.inbox.may_sleep() { timeout } else { Some(Duration::ZERO) };
         match self.poll.poll(events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             result => result?,
         }
+        self.inbox.awake();
         self.now = self.clock.now();
         let (packets, messages) = mem::take(&mut self.handled);
         self.moderation.count(self.now.moment, packets, messages);
@@ -255,7 +262,12 @@ impl Worker {
     fn read_mailbox(&mut self) {
         if self.inbox.has_mail() {
             while let Some(news) = self.inbox.next_news() {
-                self.core.handle_relay_elsewhere(news.address, news.open);
+                self.core.handle_relay_elsewhere(news.address, news.core, news.open);
+            }
+            while !self.parcels.is_full()
+                && let Some(parcel) = self.inbox.next_parcel()
+            {
+                self.parcels.arrive(parcel);
             }
             while let Some(request) = self.inbox.next_request() {
                 // Whoever asked may have stopped waiting.
@@ -308,6 +320,7 @@ impl Worker {
             }
             self.act();
         }
+        self.decide_parcels();
     }
 
     /// Puts what the core decided about a packet where it leaves from. `path` is where it came
@@ -332,6 +345,14 @@ impl Worker {
                     Packet::Slot(slot) => self.send.push_slot(envelope, None, slot, range, 0),
                     Packet::Frame(frame) => self.send.push_bytes(envelope, None, &frame[range], 0),
                 }
+            }
+            Verdict::ToNeighbour { core, from, to, payload } => {
+                let bytes = match packet {
+                    Packet::Slot(slot) => self.received.datagram(slot).bytes,
+                    Packet::Frame(frame) => frame,
+                };
+                let packed = self.parcels.pack(core, from, to, &bytes[Range::from(payload)]);
+                self.packed(core, packed);
             }
             Verdict::ToClient { path, header, payload, padding } => {
                 self.send_to_client(path, header, packet, payload.into(), padding);
@@ -415,6 +436,7 @@ impl Worker {
     }
 
     fn send(&mut self) {
+        self.send_parcels();
         self.send_datagrams();
         self.send_streams();
     }

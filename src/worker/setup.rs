@@ -17,6 +17,7 @@ use crate::worker::connections::Connections;
 use crate::worker::crowd::{Crowd, CrowdLimits};
 use crate::worker::mailbox::{Inbox, Mailbox, State, mailbox};
 use crate::worker::moderation::Moderation;
+use crate::worker::parcel::Parcels;
 use crate::worker::quota::{Quota, QuotaLimits};
 use crate::worker::relays::Relays;
 use crate::worker::shelf::Shelf;
@@ -141,6 +142,7 @@ impl Worker {
         Self {
             index: seat.index,
             connections: Connections::new(Arc::clone(&seat.shared), setup.idle),
+            parcels: Parcels::new(seat.shared.mailboxes.len()),
             shared: seat.shared,
             inbox: seat.inbox,
             state: State::Running,

@@ -42,6 +42,8 @@ pub struct Stats {
     pub relays_failed: u64,
     /// Allocations that the quota refused.
     pub quota_refusals: u64,
+    /// Payloads that crossed to another worker without a socket.
+    pub crossed: u64,
     /// Turns of the loop.
     pub turns: u64,
 }
@@ -75,6 +77,8 @@ pub struct Drops {
     pub too_long: u64,
     /// There is no way to that address, or none that is allowed.
     pub unreachable: u64,
+    /// They were for a client of another worker, which is behind.
+    pub neighbour_behind: u64,
     /// Media for a TCP client that reads slower than it is sent.
     pub queue_full: u64,
     /// For a TCP client that is gone.

@@ -1,5 +1,6 @@
 //! Workers with real sockets on loopback, driven by a client that speaks just enough TURN.
 
+mod crossing;
 mod streams;
 
 use std::io::{ErrorKind, Read, Write};
@@ -103,15 +104,19 @@ impl Running {
 
     /// Snapshots until one pleases, for as long as the test is patient; each is one turn of the
     /// worker's loop.
-    fn until(&self, mut pleases: impl FnMut(&Snapshot) -> bool) -> Snapshot {
+    fn until(&self, pleases: impl FnMut(&Snapshot) -> bool) -> Snapshot {
+        self.until_at(0, pleases)
+    }
+
+    fn until_at(&self, worker: usize, mut pleases: impl FnMut(&Snapshot) -> bool) -> Snapshot {
         for _ in 0..100_000 {
-            let snapshot = self.snapshot(0);
+            let snapshot = self.snapshot(worker);
             if pleases(&snapshot) {
                 return snapshot;
             }
             std::thread::yield_now();
         }
-        panic!("it never came: {:?}", self.snapshot(0));
+        panic!("it never came: {:?}", self.snapshot(worker));
     }
 
     fn stop(self) -> Vec<Snapshot> {

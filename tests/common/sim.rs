@@ -9,8 +9,8 @@ use hairpin::turn::acl::Acl;
 use hairpin::turn::config::{Credentials, Limits, Relay, User};
 use hairpin::turn::stats::Drop;
 use hairpin::turn::{
-    Action, Config, FiveTuple, Lifetime, Link, Moment, Now, OpenError, Path, PeerAddr, RelayId,
-    RelayedAddr, ReservationToken, Server, Stats, Transport, Username, Verdict,
+    Action, Config, CoreId, FiveTuple, Lifetime, Link, Moment, Now, OpenError, Path, PeerAddr,
+    RelayId, RelayedAddr, ReservationToken, Server, Stats, Transport, Username, Verdict,
 };
 use hairpin::wire::{AttributeType, ChannelData, Class, ErrorCode, IntegrityKey, Method};
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -441,7 +441,7 @@ impl Sim {
     fn announce(&mut self, core: usize, address: SocketAddr, open: bool) {
         for (other, server) in self.cores.iter_mut().enumerate() {
             if other != core {
-                server.handle_relay_elsewhere(RelayedAddr(address), open);
+                server.handle_relay_elsewhere(RelayedAddr(address), CoreId(core as u16), open);
                 server.check_invariants();
             }
         }
@@ -534,6 +534,25 @@ impl Sim {
         out
     }
 
+    /// A payload that one core hands to another, or its relay socket sends there.
+    fn neighbour_to_relay(&mut self, from: SocketAddr, to: SocketAddr, payload: &[u8]) -> Out {
+        let socket = self.sockets.iter().find(|(_, socket)| **socket == to);
+        let Some((&(core, relay), _)) = socket else { return Out::Nothing };
+        let (now, length) = (self.now(), payload.len());
+        let by_socket = self.cores[core].handle_peer(now, relay, PeerAddr(from), length);
+        let (from, to) = (RelayedAddr(from), RelayedAddr(to));
+        let by_hand = self.cores[core].handle_neighbour(now, from, to, length);
+        // A Data indication has a transaction id of its own.
+        let header = |verdict| match verdict {
+            Verdict::ToClient { header, .. } => header[..header.len().min(8)].to_vec(),
+            _ => Vec::new(),
+        };
+        assert_eq!(header(by_socket), header(by_hand));
+        let out = self.outcome(core, by_hand, payload, &[]);
+        self.settle(core);
+        out
+    }
+
     /// A peer's datagram to the client's first relayed address.
     pub(crate) fn peer_sends(&mut self, peer: &str, client: Client, payload: &[u8]) -> Out {
         let relayed = self.relayed(client)[0];
@@ -545,7 +564,7 @@ impl Sim {
     pub(crate) fn carry(&mut self, out: Out) -> Out {
         match out {
             Out::ToClient { .. } | Out::Nothing => out,
-            Out::ToPeer { from, to, payload, .. } => self.peer_to_relay(from, to, &payload),
+            Out::ToPeer { from, to, payload, .. } => self.neighbour_to_relay(from, to, &payload),
             other => panic!("not on its way to a peer: {other:?}"),
         }
     }
@@ -559,6 +578,13 @@ impl Sim {
                 to: peer.0,
                 payload: packet[std::ops::Range::from(payload)].to_vec(),
                 dont_fragment,
+            },
+            // Carried on, it goes to that core.
+            Verdict::ToNeighbour { from, to, payload, .. } => Out::ToPeer {
+                from: from.0,
+                to: to.0,
+                payload: packet[std::ops::Range::from(payload)].to_vec(),
+                dont_fragment: false,
             },
             Verdict::ToClient { path, header, payload, padding } => {
                 let payload = &packet[std::ops::Range::from(payload)];

@@ -1,0 +1,187 @@
+//! Payloads on their way from one worker to another: both ends of a call are clients of this
+//! server, but of different cores. They cross many at a time and touch no socket between.
+
+use std::mem;
+use std::ops::Range;
+
+use crate::turn::{CoreId, RelayedAddr};
+use crate::worker::Worker;
+use crate::worker::mailbox::Mailbox;
+
+/// Payloads for one other worker.
+#[derive(Debug, Default)]
+pub(super) struct Parcel {
+    bytes: Vec<u8>,
+    items: Vec<Item>,
+}
+
+/// One payload.
+#[derive(Clone, Copy, Debug)]
+struct Item {
+    from: RelayedAddr,
+    to: RelayedAddr,
+    end: usize,
+}
+
+impl Parcel {
+    fn push(&mut self, from: RelayedAddr, to: RelayedAddr, payload: &[u8]) {
+        self.bytes.extend_from_slice(payload);
+        self.items.push(Item { from, to, end: self.bytes.len() });
+    }
+
+    fn is_full(&self) -> bool {
+        self.items.len() >= ITEMS_MAX || self.bytes.len() >= BYTES_MAX
+    }
+
+    fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.items.clear();
+    }
+
+    /// The payloads in the order in which they came: from where, to where, which bytes.
+    fn items(&self) -> impl Iterator<Item = (RelayedAddr, RelayedAddr, Range<usize>)> {
+        let mut start = 0;
+        self.items
+            .iter()
+            .map(move |item| (item.from, item.to, mem::replace(&mut start, item.end)..item.end))
+    }
+}
+
+/// What a worker sends to the others and gets from them.
+#[derive(Debug)]
+pub(super) struct Parcels {
+    /// By worker; what has gathered in this turn.
+    outgoing: Vec<Parcel>,
+    /// Whether any of them holds something.
+    any: bool,
+    /// What came from others, to be decided on in this turn.
+    arrived: Vec<Parcel>,
+    /// Emptied, to be filled again.
+    spare: Vec<Parcel>,
+}
+
+/// What became of a payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Packed {
+    /// It leaves with the turn.
+    Waits,
+    /// Its parcel must leave now.
+    Full,
+    /// There is no such core.
+    Nowhere,
+}
+
+impl Parcels {
+    pub(super) fn new(workers: usize) -> Self {
+        let outgoing = (0..workers).map(|_| Parcel::default()).collect();
+        Self { outgoing, any: false, arrived: Vec::new(), spare: Vec::new() }
+    }
+
+    /// Packs a payload for a relayed address of `core`.
+    pub(super) fn pack(
+        &mut self,
+        core: CoreId,
+        from: RelayedAddr,
+        to: RelayedAddr,
+        payload: &[u8],
+    ) -> Packed {
+        let Some(parcel) = self.outgoing.get_mut(usize::from(core.0)) else {
+            return Packed::Nowhere;
+        };
+        parcel.push(from, to, payload);
+        self.any = true;
+        if parcel.is_full() { Packed::Full } else { Packed::Waits }
+    }
+
+    /// Takes in one that has come; it waits for [`Worker::decide_parcels`].
+    pub(super) fn arrive(&mut self, parcel: Parcel) {
+        self.arrived.push(parcel);
+    }
+
+    /// Whether as many have come as one turn serves.
+    pub(super) fn is_full(&self) -> bool {
+        self.arrived.len() >= PARCELS_PER_TURN
+    }
+
+    /// Puts the parcel for `to` into its mailbox; returns how many payloads left, and how many
+    /// were dropped because that worker is behind.
+    fn hand_over(&mut self, to: usize, mailbox: &Mailbox) -> (u64, u64) {
+        let empty = self.spare.pop().unwrap_or_default();
+        let parcel = mem::replace(&mut self.outgoing[to], empty);
+        let count = parcel.len() as u64;
+        match mailbox.hand_over(parcel) {
+            Ok(()) => (count, 0),
+            Err(parcel) => {
+                self.keep(parcel);
+                (0, count)
+            }
+        }
+    }
+
+    fn keep(&mut self, mut parcel: Parcel) {
+        if self.spare.len() < SPARE_MAX {
+            parcel.clear();
+            self.spare.push(parcel);
+        }
+    }
+}
+
+impl Worker {
+    /// What became of a payload for a client of `core`.
+    pub(super) fn packed(&mut self, core: CoreId, packed: Packed) {
+        match packed {
+            Packed::Waits => {}
+            Packed::Full => self.hand_over(usize::from(core.0)),
+            Packed::Nowhere => self.stats.drops.failed += 1,
+        }
+    }
+
+    fn hand_over(&mut self, index: usize) {
+        let Some(mailbox) = self.shared.mailboxes.get(index) else { return };
+        let (left, dropped) = self.parcels.hand_over(index, mailbox);
+        self.stats.crossed += left;
+        self.stats.drops.neighbour_behind += dropped;
+    }
+
+    /// Everything that was packed leaves.
+    pub(super) fn send_parcels(&mut self) {
+        if mem::take(&mut self.parcels.any) {
+            for index in 0..self.parcels.outgoing.len() {
+                if self.parcels.outgoing[index].len() > 0 {
+                    self.hand_over(index);
+                }
+            }
+        }
+    }
+
+    /// Hands what other workers sent to the core, as if a relay socket had received it.
+    pub(super) fn decide_parcels(&mut self) {
+        let mut arrived = mem::take(&mut self.parcels.arrived);
+        for parcel in arrived.drain(..) {
+            let count = parcel.len() as u32;
+            self.handled = (self.handled.0 + count, self.handled.1 + count);
+            for (from, to, range) in parcel.items() {
+                self.make_room();
+                let payload = &parcel.bytes[range];
+                let verdict = self.core.handle_neighbour(self.now, from, to, payload.len());
+                self.carry(verdict, super::Packet::Frame(payload), None);
+                self.act();
+            }
+            self.parcels.keep(parcel);
+        }
+        self.parcels.arrived = arrived;
+    }
+}
+
+/// Payloads in a parcel, and bytes of them but for the last; then it leaves before the turn ends.
+const ITEMS_MAX: usize = 256;
+const BYTES_MAX: usize = 256 * 1024;
+/// Parcels that are decided on in one turn.
+const PARCELS_PER_TURN: usize = 4;
+/// Emptied parcels that are kept.
+const SPARE_MAX: usize = 8;
