@@ -66,7 +66,7 @@ use crate::wire::Header;
 use clock::Clock;
 use connections::Connections;
 use mailbox::Inbox;
-use moderation::Moderation;
+use moderation::{Departures, Moderation};
 use parcel::Parcels;
 use relays::Relays;
 use token::{Place, Token, Way};
@@ -167,7 +167,10 @@ impl Worker {
         self.inbox.awake();
         self.now = self.clock.now();
         let (packets, messages) = mem::take(&mut self.handled);
-        self.moderation.count(self.now.moment, packets, messages);
+        let Stats { udp, peers, messages_out, .. } = &self.stats;
+        let left =
+            Departures { packets: udp.packets_out + peers.packets_out, messages: *messages_out };
+        self.moderation.count(self.now.moment, packets, messages, left);
         for event in events.iter() {
             let token = Token::from(event.token());
             if let Token::Connection(place) = token
@@ -512,6 +515,7 @@ impl Outlets for Sockets<'_> {
             _ => &mut self.stats.peers,
         };
         traffic.sent(tally.packets, tally.bytes);
+        self.stats.messages_out += tally.messages;
         self.stats.drops.count(tally);
     }
 }

@@ -17,20 +17,41 @@ pub(super) struct Moderation {
     /// Packets in it so far, and the messages of the kernel that carried them.
     packets: u32,
     messages: u32,
+    /// Datagrams that had left when it began, and the messages that carried them.
+    left: Departures,
     /// Packets in the millisecond before; 0 where they came in runs that the kernel had joined.
     per_milli: u32,
+    /// Whether they left one by one: then more of them would leave together if they waited longer.
+    singly: bool,
+}
+
+/// What has left by UDP, in all.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Departures {
+    /// Datagrams.
+    pub packets: u64,
+    /// The kernel's messages that carried them.
+    pub messages: u64,
 }
 
 impl Moderation {
     /// Counts what a turn has handled: packets, and the kernel's messages that carried them.
-    pub(super) fn count(&mut self, now: Moment, packets: u32, messages: u32) {
+    pub(super) fn count(&mut self, now: Moment, packets: u32, messages: u32, left: Departures) {
         let passed = now.as_millis().saturating_sub(self.current.as_millis());
         if passed > 0 {
             // A rate is known only from one millisecond to the next: a gap is the end of it. And
             // what comes joined has been gathered already, by its sender.
             let is_known = passed == 1 && self.packets < JOINED * self.messages;
-            self.per_milli = if is_known { self.packets } else { 0 };
-            *self = Self { current: now, packets: 0, messages: 0, ..*self };
+            let [packets, messages] =
+                [left.packets - self.left.packets, left.messages - self.left.messages];
+            *self = Self {
+                current: now,
+                packets: 0,
+                messages: 0,
+                left,
+                per_milli: if is_known { self.packets } else { 0 },
+                singly: packets < u64::from(JOINED) * messages,
+            };
         }
         self.packets = self.packets.saturating_add(packets);
         self.messages = self.messages.saturating_add(messages);
@@ -41,7 +62,11 @@ impl Moderation {
         if self.per_milli < PACKETS_PER_MILLI {
             return None;
         }
-        let pause = (GATHERED * 1000 / self.per_milli).min(PAUSE_MAX_US);
+        let (gathered, longest) = match self.singly {
+            false => (GATHERED, PAUSE_MAX_US),
+            true => (GATHERED_SINGLY, PAUSE_MAX_SINGLY_US),
+        };
+        let pause = (gathered * 1000 / self.per_milli).min(longest);
         (pause >= PAUSE_MIN_US).then(|| Duration::from_micros(pause.into()))
     }
 }
@@ -54,6 +79,9 @@ const JOINED: u32 = 2;
 const GATHERED: u32 = 32;
 /// The longest that a packet is held back.
 const PAUSE_MAX_US: u32 = 60;
+/// The same where packets leave one by one, for they are of many flows, and spread over sockets.
+const GATHERED_SINGLY: u32 = 96;
+const PAUSE_MAX_SINGLY_US: u32 = 250;
 /// Below this a pause costs more than it brings.
 const PAUSE_MIN_US: u32 = 20;
 
@@ -61,11 +89,14 @@ const PAUSE_MIN_US: u32 = 20;
 mod tests {
     use super::*;
 
-    fn at_rate(per_milli: u32, joined: u32) -> Option<Duration> {
-        let mut moderation = Moderation::default();
+    /// So many packets in a millisecond; `joined` of them came to a message, `run` left by one.
+    fn at_rate(per_milli: u32, joined: u32, run: u64) -> Option<Duration> {
+        let (mut moderation, mut left) = (Moderation::default(), Departures::default());
         for milli in 1..=3 {
             for part in [per_milli / 2, per_milli - per_milli / 2] {
-                moderation.count(Moment::from_millis(milli), part, part / joined);
+                moderation.count(Moment::from_millis(milli), part, part / joined, left);
+                left.packets += u64::from(part);
+                left.messages += u64::from(part) / run;
             }
         }
         moderation.pause()
@@ -74,29 +105,36 @@ mod tests {
     #[test]
     fn at_the_rate_of_calls_nothing_waits() {
         for rate in [0, 1, 2, 49] {
-            assert_eq!(at_rate(rate, 1), None);
+            assert_eq!(at_rate(rate, 1, 1), None);
         }
     }
 
     #[test]
     fn what_comes_in_runs_does_not_wait() {
-        assert_eq!(at_rate(800, 16), None);
+        assert_eq!(at_rate(800, 16, 16), None);
     }
 
     #[test]
     fn the_faster_packets_come_the_shorter_they_wait() {
-        assert_eq!(at_rate(50, 1), Some(Duration::from_micros(60)));
-        assert_eq!(at_rate(1000, 1), Some(Duration::from_micros(32)));
-        assert_eq!(at_rate(2000, 1), None);
+        assert_eq!(at_rate(50, 1, 8), Some(Duration::from_micros(60)));
+        assert_eq!(at_rate(1000, 1, 8), Some(Duration::from_micros(32)));
+        assert_eq!(at_rate(2000, 1, 8), None);
+    }
+
+    #[test]
+    fn what_leaves_one_by_one_waits_longer_for_company() {
+        assert_eq!(at_rate(50, 1, 1), Some(Duration::from_micros(250)));
+        assert_eq!(at_rate(640, 1, 1), Some(Duration::from_micros(150)));
     }
 
     #[test]
     fn after_a_pause_nothing_waits() {
         let mut moderation = Moderation::default();
-        moderation.count(Moment::from_millis(1), 500, 500);
-        moderation.count(Moment::from_millis(2), 500, 500);
+        let nothing = Departures::default();
+        moderation.count(Moment::from_millis(1), 500, 500, nothing);
+        moderation.count(Moment::from_millis(2), 500, 500, nothing);
         assert!(moderation.pause().is_some());
-        moderation.count(Moment::from_millis(9), 1, 1);
+        moderation.count(Moment::from_millis(9), 1, 1, nothing);
         assert_eq!(moderation.pause(), None);
     }
 }

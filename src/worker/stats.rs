@@ -42,6 +42,8 @@ pub struct Stats {
     pub relays_failed: u64,
     /// Allocations that the quota refused.
     pub quota_refusals: u64,
+    /// Messages to the kernel that carried the datagrams sent: fewer, where runs left as segments.
+    pub messages_out: u64,
     /// Payloads that crossed to another worker without a socket.
     pub crossed: u64,
     /// Turns of the loop.
