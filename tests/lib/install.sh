@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What ring 5 needs besides Rust. Source it and call install_clients ROOT LOG: it installs what is
+# What rings 5 and 6 need besides Rust. Source it and call install_clients ROOT LOG: it installs what is
 # missing, if it may, and leaves the rest to the tests, which say themselves what they lack.
 
 install_clients() {
@@ -14,6 +14,7 @@ install_clients() {
   need sysctl procps
   need node nodejs
   need npm npm
+  need valgrind valgrind
   if ((${#missing[@]})); then
     if ! command -v apt-get >/dev/null; then
       echo "missing and not to be installed without apt-get: ${missing[*]}"
