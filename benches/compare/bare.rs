@@ -1,12 +1,14 @@
 //! The kernel's floor: what it costs to take datagrams from one socket and pass their payload on by
-//! another, with nothing decided between. The same job as a relay's, less TURN, less waiting for
-//! many sockets at once.
+//! another, or by one for each source, with nothing decided between. The same job as a relay's, less
+//! TURN, less waiting for many sockets at once.
 
 #![allow(unsafe_code, reason = "the floor is measured below every library")]
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::mem::{size_of, zeroed};
-use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::ptr;
 
@@ -23,16 +25,17 @@ pub(crate) enum Way {
     Batch,
     /// UDP_GRO in, UDP_SEGMENT out
     Merged,
+    /// recvmmsg on one socket, sendto on another for each source: a relay's many allocations
+    Spread,
 }
 
 impl Way {
-    pub(crate) const ALL: [Self; 3] = [Self::Single, Self::Batch, Self::Merged];
-
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Single => "recvfrom + sendto",
             Self::Batch => "recvmmsg + sendmmsg",
             Self::Merged => "GRO + GSO",
+            Self::Spread => "recvmmsg + a socket each",
         }
     }
 }
@@ -51,6 +54,7 @@ pub(crate) fn forward(way: Way, listen: SocketAddrV4, peer: SocketAddrV4) -> io:
         Way::Single => single(&input, &output, peer.into()),
         Way::Batch => batch(&input, &output, peer),
         Way::Merged => merged(&input, &output, peer),
+        Way::Spread => spread(&input, *listen.ip(), peer),
     }
 }
 
@@ -63,9 +67,51 @@ fn single(input: &UdpSocket, output: &UdpSocket, peer: SocketAddr) -> io::Result
 }
 
 fn batch(input: &UdpSocket, output: &UdpSocket, peer: SocketAddrV4) -> io::Result<()> {
-    let mut buffers = vec![vec![0_u8; BUFFER + 1216]; BATCH];
-    let mut sources = [name(peer); BATCH];
     let mut target = name(peer);
+    receive(input, |headers| {
+        for header in headers.iter_mut() {
+            header.msg_hdr.msg_name = ptr::from_mut(&mut target).cast();
+        }
+        let mut sent = 0;
+        while sent < headers.len() {
+            let rest = &mut headers[sent..];
+            // SAFETY: each header has its part and buffer from `receive`, and a live name.
+            sent += checked(unsafe {
+                libc::sendmmsg(output.as_raw_fd(), rest.as_mut_ptr(), rest.len() as u32, 0) as isize
+            })?;
+        }
+        Ok(())
+    })
+}
+
+/// What no relay with a socket for each allocation can do without: find the socket, and give the
+/// kernel each datagram by itself, as no call sends by two sockets.
+fn spread(input: &UdpSocket, local: Ipv4Addr, peer: SocketAddrV4) -> io::Result<()> {
+    let mut outputs: HashMap<u16, UdpSocket> = HashMap::new();
+    let mut target = name(peer);
+    receive(input, |headers| {
+        for header in headers {
+            // SAFETY: `receive` has every name point at a live `sockaddr_in`.
+            let source = unsafe { (*header.msg_hdr.msg_name.cast::<sockaddr_in>()).sin_port };
+            let output = match outputs.entry(source) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => entry.insert(UdpSocket::bind((local, 0))?),
+            };
+            header.msg_hdr.msg_name = ptr::from_mut(&mut target).cast();
+            // SAFETY: the header has its part and buffer from `receive`, and a live name.
+            checked(unsafe { libc::sendmsg(output.as_raw_fd(), &header.msg_hdr, 0) })?;
+        }
+        Ok(())
+    })
+}
+
+/// Receives batches; `each` is given headers that are ready to be sent but for where to.
+fn receive(
+    input: &UdpSocket,
+    mut each: impl FnMut(&mut [mmsghdr]) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut buffers = vec![vec![0_u8; BUFFER + 1216]; BATCH];
+    let mut sources = [name(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)); BATCH];
     let part =
         |buffer: &mut Vec<u8>| iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: BUFFER };
     let mut parts: Vec<iovec> = buffers.iter_mut().map(part).collect();
@@ -92,16 +138,8 @@ fn batch(input: &UdpSocket, output: &UdpSocket, peer: SocketAddrV4) -> io::Resul
         for (header, part) in headers.iter_mut().zip(&mut parts).take(count) {
             part.iov_len = header.msg_len as usize;
             header.msg_hdr.msg_iov = part;
-            header.msg_hdr.msg_name = ptr::from_mut(&mut target).cast();
         }
-        let mut sent = 0;
-        while sent < count {
-            let rest = &mut headers[sent..count];
-            // SAFETY: as above; the parts are as long as what was received.
-            sent += checked(unsafe {
-                libc::sendmmsg(output.as_raw_fd(), rest.as_mut_ptr(), rest.len() as u32, 0) as isize
-            })?;
-        }
+        each(&mut headers[..count])?;
     }
 }
 

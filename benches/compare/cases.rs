@@ -1,5 +1,7 @@
 //! What is compared: each case is a line of options for `hairpin load`.
 
+use crate::bare::Way;
+
 /// Which bare loop's work a case's work is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Pattern {
@@ -17,6 +19,23 @@ impl Pattern {
             Self::One => "--flows 1",
             Self::Many => "--flows 200",
             Self::Burst => "--flows 1 --burst 16",
+        }
+    }
+
+    /// The bare loops that do the same work: many allocations are many sockets to send by, so a
+    /// loop with one of them is no floor to that.
+    pub(crate) fn ways(self) -> &'static [Way] {
+        match self {
+            Self::One | Self::Burst => &[Way::Single, Way::Batch, Way::Merged],
+            Self::Many => &[Way::Single, Way::Batch, Way::Merged, Way::Spread],
+        }
+    }
+
+    /// Of them those that count as the floor.
+    pub(crate) fn floor(self) -> &'static [Way] {
+        match self {
+            Self::Many => &[Way::Spread],
+            _ => self.ways(),
         }
     }
 }
@@ -42,6 +61,18 @@ pub(crate) fn all() -> Vec<Case> {
         ("one flow, down", "udp", "--mode down", Some(Pattern::One)),
         ("200 flows, up", "udp", "--mode up --flows 200", Some(Pattern::Many)),
         ("200 flows, down", "udp", "--mode down --flows 200", Some(Pattern::Many)),
+        (
+            "200 flows, 200 peers, up",
+            "udp",
+            "--mode up --flows 200 --peers 200",
+            Some(Pattern::Many),
+        ),
+        (
+            "200 flows, 200 peers, down",
+            "udp",
+            "--mode down --flows 200 --peers 200",
+            Some(Pattern::Many),
+        ),
         ("bursts of 16, up", "udp", "--mode up --burst 16", Some(Pattern::Burst)),
         ("bursts of 16, down", "udp", "--mode down --burst 16", Some(Pattern::Burst)),
         ("hairpin", "udp", "--mode hairpin", Some(Pattern::One)),

@@ -18,7 +18,7 @@ mod table;
 
 use std::error::Error;
 use std::fs;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 
@@ -27,7 +27,7 @@ use serde_json::Value;
 
 use bare::Way;
 use cases::{Case, Pattern};
-use servers::Running;
+use servers::{Relaying, Running};
 use table::{Sample, Samples, Subject};
 
 /// Compares hairpin with coturn and with bare kernel loops
@@ -45,6 +45,9 @@ struct Options {
     /// Where coturn's turnserver is
     #[arg(long, default_value = "/usr/bin/turnserver")]
     coturn: PathBuf,
+    /// Where a turnserver of 4.17 or later is, to run with --multiplex-peer --udp-gso
+    #[arg(long, value_name = "PATH")]
+    coturn_fast: Option<PathBuf>,
     /// Only cases whose name contains this
     #[arg(long, default_value = "")]
     only: String,
@@ -65,7 +68,6 @@ struct Options {
 /// A server that runs.
 struct Server {
     subject: Subject,
-    name: &'static str,
     address: SocketAddrV4,
     process: Running,
 }
@@ -79,8 +81,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("run me by: cargo bench --bench compare -- --quick");
         return Ok(());
     }
-    let directories = [tempfile::tempdir()?, tempfile::tempdir()?];
-    let servers = start(&options, directories[0].path(), directories[1].path())?;
+    let directory = tempfile::tempdir()?;
+    let servers = start(&options, directory.path())?;
     let cases = cases::all().into_iter().filter(|case| case.name.contains(&options.only));
     let samples = measure(&options, &servers, &cases.clone().collect::<Vec<_>>())?;
     let table = samples.markdown(&cases.collect::<Vec<_>>());
@@ -91,16 +93,26 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn start(options: &Options, ours: &Path, theirs: &Path) -> Result<Vec<Server>, Box<dyn Error>> {
-    let [address, _] = servers::free_addresses()?;
-    let process = servers::hairpin(ours, address)?;
-    let mut list = vec![Server { subject: Subject::Hairpin, name: "hairpin", address, process }];
-    if options.coturn.exists() {
+fn start(options: &Options, directory: &Path) -> Result<Vec<Server>, Box<dyn Error>> {
+    let mut list = Vec::new();
+    let mut add = |subject: Subject, start: &dyn Fn(&Path, SocketAddrV4) -> io::Result<Running>| {
         let [address, _] = servers::free_addresses()?;
-        let process = servers::coturn(&options.coturn, theirs, address)?;
-        list.push(Server { subject: Subject::Coturn, name: "coturn", address, process });
+        let process = start(&directory.join(subject.name()), address)?;
+        list.push(Server { subject, address, process });
+        io::Result::Ok(())
+    };
+    add(Subject::Hairpin, &servers::hairpin)?;
+    if options.coturn.exists() {
+        add(Subject::Coturn, &|directory, address| {
+            servers::coturn(&options.coturn, directory, address, Relaying::Apart)
+        })?;
     } else {
         eprintln!("{} is not there: no comparison with coturn", options.coturn.display());
+    }
+    if let Some(program) = &options.coturn_fast {
+        add(Subject::CoturnFast, &|directory, address| {
+            servers::coturn(program, directory, address, Relaying::Together)
+        })?;
     }
     Ok(list)
 }
@@ -117,8 +129,9 @@ fn measure(
         let key = |case: &Case| (case.pattern, case.size);
         !cases[..place].iter().any(|case| key(case) == key(&cases[place]))
     };
-    let bare = (0..cases.len()).filter(|place| cases[*place].pattern.is_some() && is_first(*place));
-    let total = rounds * (cases.len() * servers.len() + bare.count() * Way::ALL.len());
+    let firsts = (0..cases.len()).filter(|place| is_first(*place));
+    let bare = firsts.filter_map(|place| Some(cases[place].pattern?.ways().len()));
+    let total = rounds * (cases.len() * servers.len() + bare.sum::<usize>());
     let mut samples = Samples::default();
     let mut done = 0;
     for _ in 0..rounds {
@@ -126,7 +139,7 @@ fn measure(
             for server in servers {
                 let size = case.size.map_or_else(String::new, |size| format!(", {size} B"));
                 done += 1;
-                progress(done, total, &format!("{}{size}, {}", case.name, server.name))?;
+                progress(done, total, &format!("{}{size}, {}", case.name, server.subject.name()))?;
                 let uri = format!("turn:{}?transport={}", server.address, case.transport);
                 let line = format!("{} --user u --password p", case.line);
                 if let Some(sample) = run(options, &uri, &line, case.size, server.process.id())? {
@@ -137,11 +150,11 @@ fn measure(
             else {
                 continue;
             };
-            for way in Way::ALL {
+            for way in pattern.ways() {
                 done += 1;
                 progress(done, total, &format!("{}, {size} B, {}", pattern.line(), way.name()))?;
-                if let Some(sample) = bare_loop(options, way, pattern, size)? {
-                    samples.add_bare(way, pattern, size, sample);
+                if let Some(sample) = bare_loop(options, *way, pattern, size)? {
+                    samples.add_bare(*way, pattern, size, sample);
                 }
             }
         }
@@ -150,12 +163,12 @@ fn measure(
     Ok(samples)
 }
 
-fn progress(done: usize, total: usize, what: &str) -> std::io::Result<()> {
+fn progress(done: usize, total: usize, what: &str) -> io::Result<()> {
     const BAR: usize = 24;
     let filled = done * BAR / total.max(1);
     let bar = "█".repeat(filled) + &"░".repeat(BAR - filled);
     eprint!("\r\x1b[K{bar} {done}/{total} {what} …");
-    std::io::stderr().flush()
+    io::stderr().flush()
 }
 
 /// One run with a bare loop of its own.

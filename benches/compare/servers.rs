@@ -51,6 +51,7 @@ pub(crate) fn load() -> Command {
 }
 
 pub(crate) fn hairpin(directory: &Path, address: SocketAddrV4) -> io::Result<Running> {
+    fs::create_dir_all(directory)?;
     let file = directory.join("turnserver.toml");
     let text = format!(
         "realm = \"bench\"\nworkers = 1\n[listen]\nudp = [\"{address}\"]\ntcp = [\"{address}\"]\n\
@@ -63,7 +64,22 @@ pub(crate) fn hairpin(directory: &Path, address: SocketAddrV4) -> io::Result<Run
     start(command.arg("--config").arg(file).current_dir(directory), address)
 }
 
-pub(crate) fn coturn(program: &Path, directory: &Path, at: SocketAddrV4) -> io::Result<Running> {
+/// How coturn relays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Relaying {
+    /// By a socket for each allocation, as ever.
+    Apart,
+    /// By one socket for all, which is what lets it send in batches and segments (4.17 and later).
+    Together,
+}
+
+pub(crate) fn coturn(
+    program: &Path,
+    directory: &Path,
+    at: SocketAddrV4,
+    relaying: Relaying,
+) -> io::Result<Running> {
+    fs::create_dir_all(directory)?;
     let place = |name: &str| directory.join(name).display().to_string();
     let (ip, port) = (at.ip().to_string(), at.port().to_string());
     let mut command = pinned(SERVER_CPU, program);
@@ -75,6 +91,11 @@ pub(crate) fn coturn(program: &Path, directory: &Path, at: SocketAddrV4) -> io::
         .args(["--log-file", &place("log"), "--pidfile", &place("pid")])
         .args(["--userdb", &place("turndb")])
         .current_dir(directory);
+    if relaying == Relaying::Together {
+        let [shared, _] = free_addresses()?;
+        command.args(["--multiplex-peer", "--multiplex-peer-port", &shared.port().to_string()]);
+        command.args(["--udp-gso", "--udp-recvmmsg"]);
+    }
     start(&mut command, at)
 }
 

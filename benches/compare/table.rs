@@ -64,6 +64,20 @@ impl Sample {
 pub(crate) enum Subject {
     Hairpin,
     Coturn,
+    /// With one relay socket for all allocations.
+    CoturnFast,
+}
+
+impl Subject {
+    pub(crate) const ALL: [Self; 3] = [Self::Hairpin, Self::Coturn, Self::CoturnFast];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Hairpin => "hairpin",
+            Self::Coturn => "coturn",
+            Self::CoturnFast => "coturn-multiplex",
+        }
+    }
 }
 
 /// All samples: by subject, and by the case's place or the pattern and size.
@@ -93,9 +107,8 @@ impl Samples {
     /// The cheapest bare loop for a case's work.
     fn floor(&self, case: &Case) -> Option<(Way, Sample)> {
         let (pattern, size) = (case.pattern?, case.size?);
-        let found = Way::ALL
-            .into_iter()
-            .filter_map(|way| self.bare(way, pattern, size).map(|sample| (way, sample)));
+        let ways = pattern.floor().iter();
+        let found = ways.filter_map(|way| self.bare(*way, pattern, size).map(|s| (*way, s)));
         found.min_by(|a, b| a.1.us.total_cmp(&b.1.us))
     }
 
@@ -104,21 +117,25 @@ impl Samples {
         let mut text = String::from(
             "CPU time of the server's process per delivered packet in µs (user / system), at full \
              load.\n\n\
-             | case | bytes | hairpin | coturn | of coturn | bare loop | of the bare loop |\n\
-             |---|---:|---:|---:|---:|---:|---:|\n",
+             | case | bytes | hairpin | coturn | of coturn | coturn-multiplex | of it | bare loop | \
+             of the bare loop |\n\
+             |---|---:|---:|---:|---:|---:|---:|---:|---:|\n",
         );
         for (place, case) in cases.iter().enumerate() {
             let Some(ours) = self.server(Subject::Hairpin, place) else { continue };
             let theirs = self.server(Subject::Coturn, place);
+            let fast = self.server(Subject::CoturnFast, place);
             let floor = self.floor(case);
             let _ = writeln!(
                 text,
-                "| {} | {} | {} | {} | {} | {} | {} |",
+                "| {} | {} | {} | {} | {} | {} | {} | {} | {} |",
                 case.name,
                 size(case),
                 cost(&ours),
                 dash(theirs.map(|theirs| cost(&theirs))),
                 dash(theirs.map(|theirs| ratio(&ours, &theirs))),
+                dash(fast.map(|fast| cost(&fast))),
+                dash(fast.map(|fast| ratio(&ours, &fast))),
                 dash(floor.map(|(way, sample)| format!("{:.2} {}", sample.us, way.name()))),
                 dash(floor.map(|(_, sample)| ratio(&ours, &sample))),
             );
@@ -130,8 +147,9 @@ impl Samples {
              |---|---:|---|---:|---:|---:|---:|---:|\n",
         );
         for (place, case) in cases.iter().enumerate() {
-            for (name, subject) in [("hairpin", Subject::Hairpin), ("coturn", Subject::Coturn)] {
+            for subject in Subject::ALL {
                 let Some(sample) = self.server(subject, place) else { continue };
+                let name = subject.name();
                 let _ = writeln!(
                     text,
                     "| {} | {} | {name} | {} |",

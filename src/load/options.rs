@@ -60,6 +60,10 @@ pub struct Options {
     /// The local address of the peers [default: the one that leads to the server]
     #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = peer)]
     pub peer: Option<SocketAddr>,
+    /// Peers that the flows are spread over
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    pub peers: u32,
     /// Receive every datagram by itself even where the kernel could hand over several as one
     #[arg(long)]
     pub no_gro: bool,
@@ -152,6 +156,9 @@ impl Options {
             {
                 Some("--password or --secret is needed")
             }
+            _ if self.peers > 1 && self.peer.is_some_and(|peer| peer.port() != 0) => {
+                Some("with several --peers, --peer names no port")
+            }
             _ if self.seconds.is_zero() => Some("--seconds must be more than 0"),
             _ if stream && mode == Mode::Allocate => {
                 Some("mode allocate is for UDP: over TCP it would measure connections")
@@ -234,6 +241,7 @@ mod tests {
             "udp:a:9",
             "udp:a:9 --mode down --peer 127.0.0.1:9",
             "turn:a --password p --seconds 0",
+            "turn:a --password p --peers 2 --peer 127.0.0.1:9",
             "turn:a?transport=tcp --password p --mode allocate",
         ] {
             assert!(options(line).unwrap().objection().is_some(), "{line}");

@@ -1,7 +1,7 @@
 //! What a run needs before it begins: ports, allocations, channels, lanes.
 //!
 //! ```text
-//! up       client ──► relay ──► peer      one peer for all flows, told apart by their stamps
+//! up       client ──► relay ──► peer      flows are told apart by their stamps, not by the peer
 //! down     client ◄── relay ◄── peer
 //! across   client ──► relay ──► relay ──► client      two allocations that know each other
 //! echo     client ◄─► server              no allocation
@@ -66,11 +66,14 @@ pub(super) fn lay_out(
             }
         }
         Mode::Up | Mode::Down | Mode::Both => {
-            let peer = clients.endpoint(clients.peer)?;
-            let peer_address = peer.local_addr();
-            let peer = add(traffic, Port::Udp(peer), Shape::Bare)?;
-            for _ in 0..options.flows {
-                lay_flow(traffic, clients, allocations, peer, peer_address)?;
+            let mut peers = Vec::new();
+            for _ in 0..options.peers.min(options.flows) {
+                let peer = clients.endpoint(clients.peer)?;
+                let address = peer.local_addr();
+                peers.push((add(traffic, Port::Udp(peer), Shape::Bare)?, address));
+            }
+            for (_, (peer, address)) in (0..options.flows).zip(peers.into_iter().cycle()) {
+                lay_flow(traffic, clients, allocations, peer, address)?;
             }
         }
         Mode::Allocate | Mode::Refresh => {}
