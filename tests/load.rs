@@ -47,7 +47,7 @@ const USER: &str = "--user user1 --password test";
 #[test]
 fn packets_flow_in_each_mode() {
     let server = Server::start();
-    for mode in ["up", "down", "both", "hairpin", "binding", "allocate", "refresh"] {
+    for mode in ["up", "down", "both", "echo", "hairpin", "binding", "allocate", "refresh"] {
         let line = format!("{USER} --mode {mode} --flows 3 --rate 2000");
         let report = report(&turn(&server, "udp"), &line);
         assert_eq!(report["mode"], mode);
@@ -77,6 +77,8 @@ fn bursts_and_indications_and_odd_sizes_pass() {
         "--mode both --framing indication --size 1199",
         "--mode hairpin --framing indication --burst 5 --size 33",
         "--mode both --size 20000 --burst 3",
+        "--mode echo --burst 16 --size 1200 --flows 4 --peers 2",
+        "--mode echo --framing indication --size 33",
     ] {
         // Slow enough for the kernel's default buffer, which holds a few of the longest.
         let report = report(&turn(&server, "udp"), &format!("{USER} {line} --rate 600"));
@@ -94,6 +96,7 @@ fn streams_carry_the_same() {
         "--mode up",
         "--mode down --rate 2000",
         "--mode both --size 161 --framing indication --rate 2000",
+        "--mode echo --size 160 --rate 2000",
         "--mode hairpin --flows 2 --size 13 --rate 2000",
         "--mode refresh",
         "--mode binding",

@@ -13,7 +13,7 @@ use crate::load::lane::Counts;
 use crate::load::message::{self, Outcome, Session};
 use crate::load::options::{Mode, Options};
 use crate::load::pace::Pace;
-use crate::load::port::{Exits, Port, Ports};
+use crate::load::port::{Arrival, Exits, Port, Ports};
 use crate::load::watch::{Watch, Watched};
 use crate::net::{Envelope, RecvBatch, SendBatch, SocketKey};
 use crate::wire::{Message, Method};
@@ -216,7 +216,7 @@ impl<'a> Exchanges<'a> {
     fn receive(&mut self) -> io::Result<bool> {
         let mut next = Vec::new();
         let Self { ports, slots, counts, arrived, latencies, errors, .. } = self;
-        let any = ports.receive(|port, bytes, now| {
+        let any = ports.receive(|Arrival { port, bytes, now_ns: now, .. }| {
             let slot = &mut slots[port];
             let Ok(response) = Message::parse(bytes) else { return };
             if slot.step == Step::Idle || response.transaction()[4..] != slot.transaction {

@@ -11,9 +11,10 @@ use std::time::Duration;
 use crate::load::Clock;
 use crate::load::histogram::Histogram;
 use crate::load::lane::{Counts, Lane};
+use crate::load::mirror::Mirror;
 use crate::load::options::Options;
 use crate::load::pace::Pace;
-use crate::load::port::{Exits, Port, Ports};
+use crate::load::port::{Arrival, Exits, Port, Ports};
 use crate::load::stamp::{LATENCY_BYTES, SEQUENCE_BYTES, Stamp};
 use crate::load::unwrap::{self, Shape};
 use crate::load::watch::{Watch, Watched};
@@ -52,6 +53,7 @@ pub(super) struct Traffic<'a> {
     cursor: usize,
     batch: SendBatch,
     burst: Vec<u8>,
+    mirror: Mirror,
     can_segment: bool,
 }
 
@@ -71,6 +73,7 @@ impl<'a> Traffic<'a> {
             cursor: 0,
             batch: SendBatch::new(),
             burst: Vec::new(),
+            mirror: Mirror::default(),
             can_segment: options.burst > 1,
         })
     }
@@ -86,7 +89,7 @@ impl<'a> Traffic<'a> {
             let going = watch.look(now, self)?;
             let sent = if going { self.send(&nothing, &mut pace, now)? } else { 0 };
             self.ports.wait(Duration::ZERO)?;
-            let received = self.receive()?;
+            let received = self.receive(&nothing)?;
             if sent > 0 || received {
                 moved_ns = now;
             } else if going {
@@ -235,9 +238,9 @@ impl<'a> Traffic<'a> {
     }
 
     /// Takes what has arrived at some ports; whether anything has.
-    fn receive(&mut self) -> io::Result<bool> {
-        let Self { ports, shapes, lanes, latencies, run, foreign, arrived, .. } = self;
-        let size = self.options.size as usize;
+    fn receive(&mut self, nothing: &RecvBatch) -> io::Result<bool> {
+        let Self { ports, shapes, lanes, latencies, run, foreign, arrived, mirror, .. } = self;
+        let size = (self.options.size as usize).max(SEQUENCE_BYTES);
         let mut count = 0;
         let mut note = |stamp: Option<Stamp>, now: u64, has_latency: bool| {
             let stamp = stamp.filter(|stamp| stamp.run == *run);
@@ -250,28 +253,39 @@ impl<'a> Traffic<'a> {
             }
         };
         for _ in 0..PORTS_PER_TURN {
-            let any = ports.receive(|port, bytes, now| match shapes[port] {
-                Shape::Bare => {
-                    for payload in bytes.chunks(size.max(SEQUENCE_BYTES)) {
-                        note(Stamp::read(payload), now, payload.len() >= LATENCY_BYTES);
+            let any = ports.receive(|arrival| {
+                let Arrival { port, source, bytes, now_ns: now } = arrival;
+                match (shapes[port], source) {
+                    (Shape::Bare, _) => {
+                        for payload in bytes.chunks(size) {
+                            note(Stamp::read(payload), now, payload.len() >= LATENCY_BYTES);
+                        }
+                    }
+                    (Shape::Mirror, Some(source)) => {
+                        bytes.chunks(size).for_each(|payload| mirror.note(port, source, payload));
+                    }
+                    (Shape::Mirror | Shape::Framed, _) => {
+                        unwrap::each(bytes, |found| match found {
+                            unwrap::Found::Payload(payload) => {
+                                note(Stamp::read(payload), now, payload.len() >= LATENCY_BYTES);
+                            }
+                            unwrap::Found::Answer(id) => {
+                                note(Some(Stamp::from_transaction(id, *run)), now, true);
+                            }
+                            unwrap::Found::Other => note(None, now, false),
+                        })
                     }
                 }
-                Shape::Framed => unwrap::each(bytes, |found| match found {
-                    unwrap::Found::Payload(payload) => {
-                        note(Stamp::read(payload), now, payload.len() >= LATENCY_BYTES);
-                    }
-                    unwrap::Found::Answer(id) => {
-                        note(Some(Stamp::from_transaction(id, *run)), now, true);
-                    }
-                    unwrap::Found::Other => note(None, now, false),
-                }),
             })?;
             if !any {
                 break;
             }
         }
         *arrived += count;
-        Ok(count > 0)
+        let mirrored = !mirror.is_empty();
+        let mut exits = Exits { ports: &mut self.ports, refused: &mut self.refused };
+        self.mirror.send_back(&mut self.batch, nothing, &mut exits);
+        Ok(count > 0 || mirrored)
     }
 }
 

@@ -20,6 +20,8 @@ pub enum Direction {
     Across,
     /// To the server, which answers.
     Echo,
+    /// To a peer, which sends it back.
+    Round,
 }
 
 /// Where in a packet its stamp stands.

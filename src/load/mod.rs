@@ -8,6 +8,7 @@
 //! exchange        the request loop            pace       when packets are due
 //! port            our sockets                 stamp      what a packet carries
 //! unwrap          what servers wrap           watch      when to begin, when to end
+//! mirror          a peer that sends all back
 //! report          what it came to             histogram, cpu
 //! ```
 //!
@@ -20,6 +21,7 @@ mod flow;
 pub mod histogram;
 pub mod lane;
 mod message;
+mod mirror;
 pub mod options;
 mod pace;
 mod port;

@@ -88,6 +88,8 @@ pub enum Mode {
     Down,
     /// Clients and a peer send to each other
     Both,
+    /// Clients send to a peer, which sends it back: latencies are round trips
+    Echo,
     /// Clients send to clients, each by an allocation of its own
     Hairpin,
     /// Binding requests

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
@@ -96,6 +96,19 @@ impl Connection {
     }
 }
 
+/// What has come by a port.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrival<'a> {
+    /// The port.
+    pub(super) port: usize,
+    /// Who sent it; `None` on a connection.
+    pub(super) source: Option<SocketAddr>,
+    /// A datagram, several that came together, or a frame.
+    pub(super) bytes: &'a [u8],
+    /// When it was read.
+    pub(super) now_ns: u64,
+}
+
 /// All our ports.
 pub(super) struct Ports {
     list: Vec<Port>,
@@ -167,29 +180,30 @@ impl Ports {
         Ok(())
     }
 
-    /// Reads once from a port that has something: `each` hears the port, the bytes of a datagram
-    /// or frame, and when they were read. Whether there was such a port.
-    pub(super) fn receive(&mut self, mut each: impl FnMut(usize, &[u8], u64)) -> io::Result<bool> {
-        let Some(place) = self.ready.pop_front() else { return Ok(false) };
-        let more = match &mut self.list[place] {
+    /// Reads once from a port that has something. Whether there was such a port.
+    pub(super) fn receive(&mut self, mut each: impl FnMut(Arrival<'_>)) -> io::Result<bool> {
+        let Some(port) = self.ready.pop_front() else { return Ok(false) };
+        let more = match &mut self.list[port] {
             Port::Udp(endpoint) => {
                 self.batch.clear();
-                let received = endpoint.receive(&mut self.batch, SocketKey(place as u64));
-                let now = self.clock.ns();
+                let received = endpoint.receive(&mut self.batch, SocketKey(port as u64));
+                let now_ns = self.clock.ns();
                 for index in 0..self.batch.len() {
-                    each(place, self.batch.datagram(index).bytes, now);
+                    let datagram = self.batch.datagram(index);
+                    let (source, bytes) = (Some(datagram.source), datagram.bytes);
+                    each(Arrival { port, source, bytes, now_ns });
                 }
                 !received.emptied
             }
             Port::Tcp(connection) => {
-                let now = self.clock.ns();
-                connection.read(|frame| each(place, frame, now))?
+                let now_ns = self.clock.ns();
+                connection.read(|bytes| each(Arrival { port, source: None, bytes, now_ns }))?
             }
         };
         if more {
-            self.ready.push_back(place);
+            self.ready.push_back(port);
         } else {
-            self.is_ready[place] = false;
+            self.is_ready[port] = false;
         }
         Ok(true)
     }

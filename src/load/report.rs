@@ -119,7 +119,7 @@ impl Report {
         latencies: &Histogram,
     ) -> Self {
         let mode = options.mode();
-        let carries = matches!(mode, Mode::Up | Mode::Down | Mode::Both | Mode::Hairpin);
+        let carries = !matches!(mode, Mode::Binding | Mode::Allocate | Mode::Refresh);
         let (seconds, arrived) = match (watch.began, watch.ended) {
             (Some(began), Some(ended)) => {
                 ((ended.at_ns - began.at_ns) as f64 / 1e9, ended.arrived - began.arrived)

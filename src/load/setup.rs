@@ -4,6 +4,7 @@
 //! up       client ──► relay ──► peer      flows are told apart by their stamps, not by the peer
 //! down     client ◄── relay ◄── peer
 //! across   client ──► relay ──► relay ──► client      two allocations that know each other
+//! round    client ◄─► relay ◄─► peer      the peer sends everything back
 //! echo     client ◄─► server              no allocation
 //! ```
 
@@ -65,12 +66,14 @@ pub(super) fn lay_out(
                 add_lane(traffic, Direction::Across, port, clients.server, packet);
             }
         }
-        Mode::Up | Mode::Down | Mode::Both => {
+        Mode::Up | Mode::Down | Mode::Both | Mode::Echo => {
+            let is_mirror = options.mode() == Mode::Echo;
+            let shape = if is_mirror { Shape::Mirror } else { Shape::Bare };
             let mut peers = Vec::new();
             for _ in 0..options.peers.min(options.flows) {
                 let peer = clients.endpoint(clients.peer)?;
                 let address = peer.local_addr();
-                peers.push((add(traffic, Port::Udp(peer), Shape::Bare)?, address));
+                peers.push((add(traffic, Port::Udp(peer), shape)?, address));
             }
             for (_, (peer, address)) in (0..options.flows).zip(peers.into_iter().cycle()) {
                 lay_flow(traffic, clients, allocations, peer, address)?;
@@ -102,9 +105,11 @@ fn lay_flow(
     let (port, relayed) = (allocations[at].port, allocations[at].relayed);
     if options.mode() != Mode::Down {
         let packet = wrapped(options, clients.transport, peer_address);
-        add_lane(traffic, Direction::Up, port, clients.server, packet);
+        let is_round = options.mode() == Mode::Echo;
+        let direction = if is_round { Direction::Round } else { Direction::Up };
+        add_lane(traffic, direction, port, clients.server, packet);
     }
-    if options.mode() != Mode::Up {
+    if matches!(options.mode(), Mode::Down | Mode::Both) {
         add_lane(traffic, Direction::Down, peer, relayed, bare());
     }
     Ok(())

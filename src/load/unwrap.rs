@@ -10,6 +10,8 @@ use crate::wire::{AttributeType, ChannelData, Class, Kind, Message, Method, kind
 pub(super) enum Shape {
     /// As they are: a peer.
     Bare,
+    /// Not at all, but sent back: a peer that is an echo.
+    Mirror,
     /// In what a server puts around them: a client.
     Framed,
 }
