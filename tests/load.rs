@@ -59,6 +59,19 @@ fn packets_flow_in_each_mode() {
 }
 
 #[test]
+fn idle_allocations_are_held_and_deleted_or_left_to_expire() {
+    let server = Server::start();
+    let line = format!("{USER} --mode echo --flows 2 --rate 500 --idle 40");
+    let held = report(&turn(&server, "udp"), &line);
+    assert_eq!((&held["idle"], &held["lost"]), (&40.into(), &0.into()), "{held}");
+    assert_eq!(held["idle_expires_secs"], Value::Null);
+    let left = report(&turn(&server, "udp"), &format!("{line} --leave"));
+    // No server lets an allocation live for less than ten minutes.
+    assert!((590.0..700.0).contains(&left["idle_expires_secs"].as_f64().unwrap()), "{left}");
+    assert_eq!(left["left_behind"], 0);
+}
+
+#[test]
 fn full_speed_is_bounded_by_the_window() {
     let server = Server::start();
     for line in ["--mode up", "--mode down --flows 5", "--mode hairpin", "--mode binding"] {

@@ -81,11 +81,22 @@ impl Clients {
     /// Makes an allocation by a port of ours.
     pub(super) fn allocate(&self, ports: &mut Ports, port: usize) -> io::Result<Allocation> {
         let mut session = Session::new(self.login.clone());
-        let attributes = |_: &[u8; 12]| message::allocate(self.peer, self.lifetime_secs);
-        let response = self.ask(ports.get(port), &mut session, Method::ALLOCATE, attributes)?;
+        let relayed = self.allocate_by(ports.get(port), &mut session, self.lifetime_secs)?;
+        Ok(Allocation { port, session, relayed })
+    }
+
+    /// Makes an allocation for so many seconds; returns its relayed address.
+    pub(super) fn allocate_by(
+        &self,
+        port: &mut Port,
+        session: &mut Session,
+        lifetime_secs: u32,
+    ) -> io::Result<SocketAddr> {
+        let attributes = |_: &[u8; 12]| message::allocate(self.peer, lifetime_secs);
+        let response = self.ask(port, session, Method::ALLOCATE, attributes)?;
         let response = Message::parse(&response).map_err(|_| ErrorKind::InvalidData)?;
         match response.xor_address(AttributeType::XOR_RELAYED_ADDRESS) {
-            Some(Ok(relayed)) => Ok(Allocation { port, session, relayed }),
+            Some(Ok(relayed)) => Ok(relayed),
             _ => Err(io::Error::other("Allocate: the response has no XOR-RELAYED-ADDRESS")),
         }
     }
@@ -129,7 +140,7 @@ impl Clients {
     }
 
     /// Asks until there is an answer: again after silence, and again with the nonce.
-    fn ask(
+    pub(super) fn ask(
         &self,
         port: &mut Port,
         session: &mut Session,

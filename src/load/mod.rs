@@ -8,7 +8,7 @@
 //! exchange        the request loop            pace       when packets are due
 //! port            our sockets                 stamp      what a packet carries
 //! unwrap          what servers wrap           watch      when to begin, when to end
-//! mirror          a peer that sends all back
+//! mirror          a peer that sends all back   idle    allocations that carry nothing
 //! report          what it came to             histogram, cpu
 //! ```
 //!
@@ -19,6 +19,7 @@ pub mod cpu;
 mod exchange;
 mod flow;
 pub mod histogram;
+mod idle;
 pub mod lane;
 mod message;
 mod mirror;
@@ -41,6 +42,7 @@ use std::time::Instant;
 use crate::load::client::{Allocation, Clients};
 use crate::load::exchange::Exchanges;
 use crate::load::flow::Traffic;
+use crate::load::idle::Idle;
 use crate::load::port::Ports;
 use crate::load::watch::{Watch, Watched};
 
@@ -59,6 +61,12 @@ pub fn run(options: &Options, login: Option<Login>, out: &mut impl Write) -> io:
         return Ok(ExitCode::from(2));
     }
     hear_interrupts()?;
+    let descriptors = raise_descriptors()?;
+    if options.sockets() + DESCRIPTORS_BESIDE > descriptors {
+        let sockets = options.sockets();
+        writeln!(io::stderr().lock(), "{sockets} sockets, and {descriptors} may be open (ulimit)")?;
+        return Ok(ExitCode::from(2));
+    }
     let report = measure(options, login)?;
     if options.json {
         serde_json::to_writer_pretty(&mut *out, &report)?;
@@ -82,10 +90,21 @@ fn measure(options: &Options, login: Option<Login>) -> io::Result<Report> {
         merge: !options.no_gro,
         clock: Clock::start(),
     };
-    match options.mode() {
-        Mode::Allocate | Mode::Refresh => exchange(options, server, &clients),
-        _ => flow(options, server, &clients),
-    }
+    let mut idle = Idle::default();
+    let report = idle.fill(&clients, options.idle, clients.lifetime_secs).and_then(|()| {
+        match options.mode() {
+            Mode::Allocate | Mode::Refresh => exchange(options, server, &clients),
+            _ => flow(options, server, &clients),
+        }
+    });
+    let (held, ends_ns) = (idle.len(), idle.ends_ns);
+    let left_behind = if options.leave && report.is_ok() { 0 } else { idle.delete(&clients) };
+    let mut report = report?;
+    report.left_behind += left_behind;
+    report.idle = held;
+    report.idle_expires_secs =
+        options.leave.then(|| ends_ns.saturating_sub(clients.clock.ns()) as f64 / 1e9);
+    Ok(report)
 }
 
 fn flow(options: &Options, server: SocketAddr, clients: &Clients) -> io::Result<Report> {
@@ -136,6 +155,16 @@ fn clear_away(clients: &Clients, ports: &mut Ports, allocations: Vec<Allocation>
     }
     clients.delete(ports, allocations)
 }
+
+/// Lets us open as many descriptors as the system permits; how many that is.
+fn raise_descriptors() -> io::Result<u64> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_or(soft, |()| hard))
+}
+
+/// Descriptors that we need besides sockets.
+const DESCRIPTORS_BESIDE: u64 = 32;
 
 /// How much longer than the run an allocation lives that we do not come to delete.
 const LIFETIME_BEYOND_SECS: u32 = 60;

@@ -64,6 +64,13 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u32).range(1..=20_000))]
     pub peers: u32,
+    /// Allocations to hold besides, which carry nothing
+    #[arg(long, value_name = "N", default_value_t = 0,
+          value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    pub idle: u32,
+    /// Do not delete the --idle ones: all expire in the same second, ten minutes on or later
+    #[arg(long, requires = "idle")]
+    pub leave: bool,
     /// Receive every datagram by itself even where the kernel could hand over several as one
     #[arg(long)]
     pub no_gro: bool,
@@ -143,6 +150,12 @@ impl Options {
         }
     }
 
+    /// Sockets that a run needs at once.
+    pub(super) fn sockets(&self) -> u64 {
+        let each = if self.mode() == Mode::Hairpin { 2 } else { 1 };
+        u64::from(self.flows) * each + u64::from(self.peers.min(self.flows))
+    }
+
     /// What cannot be done as it is asked for.
     pub fn objection(&self) -> Option<&'static str> {
         let (mode, scheme) = (self.mode(), self.uri.scheme);
@@ -162,6 +175,10 @@ impl Options {
                 Some("with several --peers, --peer names no port")
             }
             _ if self.seconds.is_zero() => Some("--seconds must be more than 0"),
+            _ if self.idle > 0 && (scheme != Scheme::Turn || mode == Mode::Binding) => {
+                Some("--idle is for a turn: URI and a mode with allocations")
+            }
+            _ if self.idle > 0 && stream => Some("--idle is for UDP"),
             _ if stream && mode == Mode::Allocate => {
                 Some("mode allocate is for UDP: over TCP it would measure connections")
             }
@@ -244,6 +261,8 @@ mod tests {
             "udp:a:9 --mode down --peer 127.0.0.1:9",
             "turn:a --password p --seconds 0",
             "turn:a --password p --peers 2 --peer 127.0.0.1:9",
+            "turn:a --mode binding --idle 5",
+            "turn:a?transport=tcp --password p --idle 5",
             "turn:a?transport=tcp --password p --mode allocate",
         ] {
             assert!(options(line).unwrap().objection().is_some(), "{line}");

@@ -61,6 +61,10 @@ pub struct Report {
     pub errors: BTreeMap<u16, u64>,
     /// The counts of each direction.
     pub directions: BTreeMap<Direction, Counts>,
+    /// Allocations that were held besides.
+    pub idle: usize,
+    /// Where those were left to the server: in how many seconds all of them expire.
+    pub idle_expires_secs: Option<f64>,
     /// Allocations that could not be deleted: the server will, in time.
     pub left_behind: usize,
 }
@@ -158,6 +162,8 @@ impl Report {
             server_cpu: server_cpu(options, watch, seconds, arrived),
             errors: BTreeMap::new(),
             directions: BTreeMap::new(),
+            idle: 0,
+            idle_expires_secs: None,
             left_behind: 0,
         }
     }
@@ -177,6 +183,7 @@ impl Report {
         for (what, count) in [
             ("duplicated", counts.duplicated),
             ("reordered", counts.reordered),
+            ("idle beside", self.idle as u64),
             ("refused", self.refused),
             ("foreign", self.foreign),
             ("left behind", self.left_behind as u64),
@@ -285,6 +292,8 @@ mod tests {
             "server_cpu",
             "errors",
             "directions",
+            "idle",
+            "idle_expires_secs",
             "left_behind",
         ];
         for name in names {
