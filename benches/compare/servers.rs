@@ -8,10 +8,36 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::bare::Way;
+use crate::table::Subject;
 
 /// The CPU of what is measured, and that of what measures.
 const SERVER_CPU: &str = "0";
 const LOAD_CPU: &str = "1";
+
+/// Where a server sits: its CPUs, and what it relays from.
+#[derive(Clone, Debug)]
+pub(crate) struct Seat {
+    pub(crate) workers: u32,
+    /// Whether it may run on each CPU.
+    pub(crate) everywhere: bool,
+    /// Addresses to relay from; ports below this and from that on.
+    pub(crate) relay: Vec<Ipv4Addr>,
+    pub(crate) ports: (u16, u16),
+    /// Whether the kernel may join what it receives, where the server asks for that.
+    pub(crate) gro: bool,
+}
+
+impl Seat {
+    /// One worker on one CPU, with ports that leave room for the other servers.
+    pub(crate) fn beside(subject: Subject) -> Self {
+        let ports = if subject == Subject::Hairpin { (49152, 57343) } else { (57344, 65535) };
+        Self { workers: 1, everywhere: false, relay: vec![Ipv4Addr::LOCALHOST], ports, gro: true }
+    }
+
+    fn cpu(&self) -> Option<&'static str> {
+        (!self.everywhere).then_some(SERVER_CPU)
+    }
+}
 
 /// A process of ours.
 #[derive(Debug)]
@@ -33,35 +59,40 @@ impl Drop for Running {
 
 /// `program`, held to one CPU where there are two and the system can do that. The process is the
 /// program's own, as taskset becomes it.
-fn pinned(cpu: &str, program: &Path) -> Command {
+fn pinned(cpu: Option<&str>, program: &Path) -> Command {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    if cpus < 2 {
-        return Command::new(program);
-    }
+    let Some(cpu) = cpu.filter(|_| cpus > 1) else { return Command::new(program) };
     let mut command = Command::new("taskset");
     command.args(["-c", cpu]).arg(program);
     command
 }
 
 /// The load tool, to be given its options.
-pub(crate) fn load() -> Command {
-    let mut command = pinned(LOAD_CPU, Path::new(env!("CARGO_BIN_EXE_hairpin")));
+pub(crate) fn load(everywhere: bool) -> Command {
+    let cpu = (!everywhere).then_some(LOAD_CPU);
+    let mut command = pinned(cpu, Path::new(env!("CARGO_BIN_EXE_hairpin")));
     command.arg("load").stdin(Stdio::null()).stderr(Stdio::piped());
     command
 }
 
-pub(crate) fn hairpin(directory: &Path, address: SocketAddrV4) -> io::Result<Running> {
+pub(crate) fn hairpin(directory: &Path, at: SocketAddrV4, seat: &Seat) -> io::Result<Running> {
     fs::create_dir_all(directory)?;
     let file = directory.join("turnserver.toml");
+    let relay: Vec<String> = seat.relay.iter().map(|address| format!("\"{address}\"")).collect();
     let text = format!(
-        "realm = \"bench\"\nworkers = 1\n[listen]\nudp = [\"{address}\"]\ntcp = [\"{address}\"]\n\
-         http = []\n[relay]\nport_min = 49152\nport_max = 57343\n[auth]\n\
-         users = [{{ name = \"u\", password = \"p\" }}]\n[peers]\nallow = [\"127.0.0.0/8\"]\n\
-         [log]\nlevel = \"warn\"\n"
+        "realm = \"bench\"\nworkers = {}\ngro = \"{}\"\n[listen]\nudp = [\"{at}\"]\n\
+         tcp = [\"{at}\"]\nhttp = []\n[relay]\naddresses = [{}]\nport_min = {}\n\
+         port_max = {}\n[auth]\nusers = [{{ name = \"u\", password = \"p\" }}]\n[peers]\n\
+         allow = [\"127.0.0.0/8\"]\n[log]\nlevel = \"warn\"\n",
+        seat.workers,
+        if seat.gro { "auto" } else { "off" },
+        relay.join(", "),
+        seat.ports.0,
+        seat.ports.1,
     );
     fs::write(&file, text)?;
-    let mut command = pinned(SERVER_CPU, Path::new(env!("CARGO_BIN_EXE_hairpin")));
-    start(command.arg("--config").arg(file).current_dir(directory), address)
+    let mut command = pinned(seat.cpu(), Path::new(env!("CARGO_BIN_EXE_hairpin")));
+    start(command.arg("--config").arg(file).current_dir(directory), at)
 }
 
 /// How coturn relays.
@@ -77,17 +108,20 @@ pub(crate) fn coturn(
     program: &Path,
     directory: &Path,
     at: SocketAddrV4,
+    seat: &Seat,
     relaying: Relaying,
 ) -> io::Result<Running> {
     fs::create_dir_all(directory)?;
     let place = |name: &str| directory.join(name).display().to_string();
     let (ip, port) = (at.ip().to_string(), at.port().to_string());
-    let mut command = pinned(SERVER_CPU, program);
+    let mut command = pinned(seat.cpu(), program);
     command
-        .args(["-n", "-m", "1", "-L", &ip, "-E", &ip, "-p", &port])
+        .args(["-n", "-m", &seat.workers.to_string(), "-L", &ip, "-p", &port])
+        .args(seat.relay.iter().flat_map(|address| ["-E".to_owned(), address.to_string()]))
         .args(["--allow-loopback-peers", "--no-cli", "--no-tls", "--no-dtls"])
         .args(["--lt-cred-mech", "-u", "u:p", "-r", "bench"])
-        .args(["--min-port", "57344", "--max-port", "65535", "--no-stdout-log", "--simple-log"])
+        .args(["--min-port", &seat.ports.0.to_string(), "--max-port", &seat.ports.1.to_string()])
+        .args(["--no-stdout-log", "--simple-log"])
         .args(["--log-file", &place("log"), "--pidfile", &place("pid")])
         .args(["--userdb", &place("turndb")])
         .current_dir(directory);
@@ -118,7 +152,7 @@ fn start(command: &mut Command, address: SocketAddrV4) -> io::Result<Running> {
 }
 
 pub(crate) fn bare(way: Way, from: SocketAddrV4, to: SocketAddrV4) -> io::Result<Running> {
-    let mut command = pinned(SERVER_CPU, &std::env::current_exe()?);
+    let mut command = pinned(Some(SERVER_CPU), &std::env::current_exe()?);
     let way = format!("{way:?}").to_lowercase();
     command.args(["--bare", &way, "--listen", &from.to_string(), "--peer", &to.to_string()]);
     let mut running = Running(command.stdin(Stdio::null()).stderr(Stdio::null()).spawn()?);

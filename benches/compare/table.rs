@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::bare::Way;
 use crate::cases::{Case, Pattern};
+use crate::run::median;
 
 /// What one run of the load tool said.
 #[derive(Clone, Copy, Debug)]
@@ -41,11 +42,7 @@ impl Sample {
     }
 
     fn median(samples: &[Self]) -> Option<Self> {
-        let middle = |field: fn(&Self) -> f64| {
-            let mut values: Vec<f64> = samples.iter().map(field).collect();
-            values.sort_by(f64::total_cmp);
-            values.get(values.len() / 2).copied()
-        };
+        let middle = |field: fn(&Self) -> f64| median(samples.iter().map(field));
         Some(Self {
             us: middle(|s| s.us)?,
             user: middle(|s| s.user)?,
@@ -115,7 +112,7 @@ impl Samples {
     /// The tables, in Markdown.
     pub(crate) fn markdown(&self, cases: &[Case]) -> String {
         let mut text = String::from(
-            "CPU time of the server's process per delivered packet in µs (user / system), at full \
+            "## Full load\n\nCPU time of the server's process per delivered packet in µs (user / system), at full \
              load.\n\n\
              | case | bytes | hairpin | coturn | of coturn | coturn-multiplex | of it | bare loop | \
              of the bare loop |\n\
