@@ -72,6 +72,17 @@ fn idle_allocations_are_held_and_deleted_or_left_to_expire() {
 }
 
 #[test]
+fn a_ring_goes_from_each_client_to_the_next() {
+    let server = Server::start();
+    for line in ["--flows 2", "--flows 7", "--flows 3 --framing indication"] {
+        let line = format!("{USER} --mode hairpin --ring --rate 2000 {line}");
+        let report = report(&turn(&server, "udp"), &line);
+        assert_eq!(report["lost"], 0, "{report}");
+        assert_eq!(report["directions"]["across"]["sent"], report["sent"]);
+    }
+}
+
+#[test]
 fn full_speed_is_bounded_by_the_window() {
     let server = Server::start();
     for line in ["--mode up", "--mode down --flows 5", "--mode hairpin", "--mode binding"] {

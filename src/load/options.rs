@@ -71,6 +71,10 @@ pub struct Options {
     /// Do not delete the --idle ones: all expire in the same second, ten minutes on or later
     #[arg(long, requires = "idle")]
     pub leave: bool,
+    /// In mode hairpin: no pairs, but one ring, in which each client sends to the next; wherever a
+    /// server has put its clients, some packets go from one of its threads to another
+    #[arg(long)]
+    pub ring: bool,
     /// Receive every datagram by itself even where the kernel could hand over several as one
     #[arg(long)]
     pub no_gro: bool,
@@ -152,7 +156,7 @@ impl Options {
 
     /// Sockets that a run needs at once.
     pub(super) fn sockets(&self) -> u64 {
-        let each = if self.mode() == Mode::Hairpin { 2 } else { 1 };
+        let each = if self.mode() == Mode::Hairpin && !self.ring { 2 } else { 1 };
         u64::from(self.flows) * each + u64::from(self.peers.min(self.flows))
     }
 
@@ -173,6 +177,9 @@ impl Options {
             }
             _ if self.peers > 1 && self.peer.is_some_and(|peer| peer.port() != 0) => {
                 Some("with several --peers, --peer names no port")
+            }
+            _ if self.ring && (mode != Mode::Hairpin || self.flows < 2) => {
+                Some("--ring is for mode hairpin with several --flows")
             }
             _ if self.seconds.is_zero() => Some("--seconds must be more than 0"),
             _ if self.idle > 0 && (scheme != Scheme::Turn || mode == Mode::Binding) => {
@@ -262,6 +269,8 @@ mod tests {
             "turn:a --password p --seconds 0",
             "turn:a --password p --peers 2 --peer 127.0.0.1:9",
             "turn:a --mode binding --idle 5",
+            "turn:a --password p --mode hairpin --ring",
+            "turn:a --password p --mode up --ring --flows 2",
             "turn:a?transport=tcp --password p --idle 5",
             "turn:a?transport=tcp --password p --mode allocate",
         ] {

@@ -25,7 +25,7 @@ use crate::wire::ChannelNumber;
 use crate::wire::channel_data::{CHANNEL_DATA_HEADER, channel_data_header};
 use crate::wire::message::MAGIC_COOKIE;
 
-/// The channel that each allocation binds.
+/// The channel that each allocation binds to whom it sends to; the next one is for another.
 const CHANNEL: u16 = ChannelNumber::MIN;
 
 /// The address that peers are at: what was asked for, else the one that leads to the server.
@@ -54,6 +54,7 @@ pub(super) fn lay_out(
                 add_lane(traffic, Direction::Echo, port, clients.server, binding());
             }
         }
+        Mode::Hairpin if options.ring => lay_ring(traffic, clients, allocations)?,
         Mode::Hairpin => {
             for _ in 0..options.flows {
                 let here = open_allocation(traffic, clients, allocations)?;
@@ -111,6 +112,32 @@ fn lay_flow(
     }
     if matches!(options.mode(), Mode::Down | Mode::Both) {
         add_lane(traffic, Direction::Down, peer, relayed, bare());
+    }
+    Ok(())
+}
+
+/// Flows from each client to the next, and from the last to the first.
+fn lay_ring(
+    traffic: &mut Traffic<'_>,
+    clients: &Clients,
+    allocations: &mut Vec<Allocation>,
+) -> io::Result<()> {
+    let options = traffic.options;
+    for _ in 0..options.flows {
+        open_allocation(traffic, clients, allocations)?;
+    }
+    let count = allocations.len();
+    for here in 0..count {
+        let port = allocations[here].port;
+        let (next, before) = ((here + 1) % count, (here + count - 1) % count);
+        let [next, before] = [next, before].map(|at| allocations[at].relayed);
+        admit(traffic, clients, &mut allocations[here], next)?;
+        if before != next {
+            let channel = (options.framing == Framing::Channel).then_some(CHANNEL + 1);
+            clients.admit(&mut traffic.ports, &mut allocations[here], channel, before)?;
+        }
+        let packet = wrapped(options, clients.transport, next);
+        add_lane(traffic, Direction::Across, port, clients.server, packet);
     }
     Ok(())
 }
