@@ -15,12 +15,17 @@
 
 mod bare;
 mod cases;
+mod core;
+mod expiry;
 mod full;
+mod growth;
 mod options;
+mod overload;
 mod paced;
 mod run;
 mod servers;
 mod table;
+mod workers;
 
 use std::error::Error;
 use std::fs;
@@ -46,6 +51,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         let part = match section {
             Section::Full => full::measure(&bench),
             Section::Paced => paced::measure(&bench),
+            Section::Growth => growth::measure(&bench),
+            Section::Expiry => expiry::measure(&bench),
+            Section::Overload => overload::measure(&bench),
+            Section::Workers => workers::measure(&bench),
         };
         let part = part.map_err(|error| format!("{section:?}: {error}"))?;
         println!("{part}");

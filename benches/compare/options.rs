@@ -31,6 +31,12 @@ pub(crate) struct Options {
     /// In section full: only cases whose name contains this
     #[arg(long)]
     only: Option<String>,
+    /// In sections growth and expiry: allocations that live at once
+    #[arg(long, value_name = "N", default_value_t = 50_000)]
+    pub(crate) live: u32,
+    /// In section expiry: wait until allocations of a running server expire, eleven minutes
+    #[arg(long)]
+    pub(crate) wait: bool,
     /// Write the tables there
     #[arg(long, value_name = "FILE")]
     pub(crate) markdown: Option<PathBuf>,
@@ -52,6 +58,14 @@ pub(crate) enum Section {
     Full,
     /// Round trips at the pace of a call
     Paced,
+    /// CPU per packet, and memory, with many live allocations
+    Growth,
+    /// All allocations end in the same second
+    Expiry,
+    /// Three times as much as a server can take
+    Overload,
+    /// Two workers beside one
+    Workers,
 }
 
 impl Options {
@@ -62,6 +76,11 @@ impl Options {
     /// How long a case is measured.
     pub(crate) fn seconds(&self) -> f64 {
         self.seconds.unwrap_or(if self.quick { 0.5 } else { 2.0 })
+    }
+
+    /// The same, where it was said.
+    pub(crate) fn given_seconds(&self) -> Option<f64> {
+        self.seconds
     }
 
     pub(crate) fn warmup(&self) -> f64 {

@@ -100,6 +100,11 @@ impl<'a> Bench<'a> {
 }
 
 impl Load<'_> {
+    pub(crate) fn seconds(mut self, seconds: f64) -> Self {
+        self.seconds = seconds;
+        self
+    }
+
     /// Runs it; `None`, with a word, where it failed.
     pub(crate) fn run(&self) -> Result<Option<Value>> {
         finish(self.start()?)

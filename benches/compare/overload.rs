@@ -1,0 +1,102 @@
+//! Overload: three times what a server can take, and who is still served meanwhile and after.
+//!
+//! The server receives each datagram by itself (`gro = "off"`), as it does where they come from
+//! thousands of clients; the flood leaves in bursts, so that one CPU can make so much of it.
+
+use std::fmt::Write as _;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::growth::resident_bytes;
+use crate::run::{Bench, Progress, Result, finish};
+use crate::servers::Seat;
+use crate::table::Subject;
+
+/// How many times the capacity.
+const TIMES: f64 = 3.0;
+/// How often a bystander asks.
+const ASKS_PER_SECOND: u32 = 10;
+/// How long the flood lasts, where nothing was said.
+const SECONDS: f64 = 30.0;
+/// How long the server has to recover.
+const RESPITE: Duration = Duration::from_secs(1);
+
+pub(crate) fn measure(bench: &Bench<'_>) -> Result<String> {
+    let mut text = format!(
+        "## Overload\n\nUp, 10 flows, 160 bytes, each datagram received by itself; capacity is \
+         what was delivered at full speed, the flood is {TIMES} times that without a window, for \
+         {:.0} s. Bystanders ask {ASKS_PER_SECOND} times a second; answered: within 500 ms. After: \
+         loss of a flow of 1000 packets/s that begins one second after the end.\n\n\
+         | server | capacity | sent per second | times | delivered per second | Binding answered | \
+         Refresh answered | RSS before, MB | RSS after, MB | loss after |\n\
+         |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n",
+        seconds(bench),
+    );
+    let subjects: Vec<Subject> =
+        bench.subjects().into_iter().filter(|subject| *subject != Subject::CoturnFast).collect();
+    let mut progress = Progress::new(subjects.len() * 3);
+    for subject in subjects {
+        text.push_str(&one(bench, subject, &mut progress)?);
+    }
+    eprintln!();
+    Ok(text)
+}
+
+fn seconds(bench: &Bench<'_>) -> f64 {
+    bench.options.given_seconds().unwrap_or(if bench.options.quick { 2.0 } else { SECONDS })
+}
+
+fn one(bench: &Bench<'_>, subject: Subject, progress: &mut Progress) -> Result<String> {
+    let name = subject.name();
+    let seat = Seat { gro: false, ..Seat::beside(subject) };
+    let server = bench.start(subject, "overload", &seat)?;
+    progress.next(&format!("{name}, capacity"))?;
+    let flows = "--mode up --flows 10 --size 160";
+    let full = bench.load(&server, flows).seconds(2.0).run()?;
+    let capacity = number(full.as_ref(), "/per_second");
+    let before = resident_bytes(server.process.id())?;
+
+    progress.next(&format!("{name}, {TIMES} times that"))?;
+    let seconds = seconds(bench);
+    let rate = (capacity * TIMES).max(1.0);
+    let flood = format!("{flows} --burst 16 --window 0 --rate {rate}");
+    // The bystanders are there first, and go before the flood does.
+    let ask = |mode: &str| {
+        let line = format!("--mode {mode} --rate {ASKS_PER_SECOND}");
+        let mut load = bench.load(&server, &line).seconds((seconds - 1.0).max(1.0));
+        load.warmup = 1.0;
+        load.start()
+    };
+    let [binding, refresh] = [ask("binding")?, ask("refresh")?];
+    thread::sleep(Duration::from_millis(500));
+    let mut flood = bench.load(&server, &flood).seconds(seconds);
+    flood.warmup = 0.0;
+    let flood = flood.start()?;
+    let [binding, refresh, flood] = [finish(binding)?, finish(refresh)?, finish(flood)?];
+    let after = resident_bytes(server.process.id())?;
+
+    thread::sleep(RESPITE);
+    progress.next(&format!("{name}, after"))?;
+    let paced = bench.load(&server, "--mode echo --rate 1000 --size 160").seconds(2.0).run()?;
+    let sent = number(flood.as_ref(), "/sent") / number(flood.as_ref(), "/seconds");
+    let mut line = format!(
+        "| {name} | {capacity:.0} | {sent:.0} | {:.1} | {:.0} |",
+        sent / capacity,
+        number(flood.as_ref(), "/per_second"),
+    );
+    for bystander in [&binding, &refresh] {
+        let share = 1.0 - number(bystander.as_ref(), "/loss");
+        let _ = write!(line, " {:.1} % |", share * 100.0);
+    }
+    let mb = |bytes: u64| bytes as f64 / 1e6;
+    let loss = number(paced.as_ref(), "/loss") * 100.0;
+    let _ = writeln!(line, " {:.1} | {:.1} | {loss:.2} % |", mb(before), mb(after));
+    Ok(line)
+}
+
+/// NaN where there is none: a run that failed shows as such.
+fn number(report: Option<&Value>, pointer: &str) -> f64 {
+    report.and_then(|report| report.pointer(pointer)?.as_f64()).unwrap_or(f64::NAN)
+}
