@@ -45,6 +45,8 @@ pub(crate) struct Load<'a> {
     pub(crate) process: &'a Running,
     /// Whether it may run on each CPU.
     pub(crate) everywhere: bool,
+    /// Whether it runs on the server's CPU.
+    pub(crate) beside_server: bool,
 }
 
 impl<'a> Bench<'a> {
@@ -95,7 +97,7 @@ impl<'a> Bench<'a> {
     /// A run against whatever has this URI.
     pub(crate) fn plain<'s>(&self, uri: String, line: String, process: &'s Running) -> Load<'s> {
         let (seconds, warmup) = (self.options.seconds(), self.options.warmup());
-        Load { uri, line, seconds, warmup, process, everywhere: false }
+        Load { uri, line, seconds, warmup, process, everywhere: false, beside_server: false }
     }
 }
 
@@ -105,6 +107,11 @@ impl Load<'_> {
         self
     }
 
+    fn cpu(&self) -> Option<&'static str> {
+        let own = if self.beside_server { servers::SERVER_CPU } else { servers::LOAD_CPU };
+        (!self.everywhere).then_some(own)
+    }
+
     /// Runs it; `None`, with a word, where it failed.
     pub(crate) fn run(&self) -> Result<Option<Value>> {
         finish(self.start()?)
@@ -112,7 +119,7 @@ impl Load<'_> {
 
     /// Starts it, to be waited for with [`finish`].
     pub(crate) fn start(&self) -> Result<std::process::Child> {
-        let mut command = servers::load(self.everywhere);
+        let mut command = servers::load(self.cpu());
         command.arg(&self.uri).args(self.line.split_whitespace()).args(["--json", "--quiet"]);
         command.args(["--seconds", &self.seconds.to_string()]);
         command.args(["--warmup", &self.warmup.to_string()]);

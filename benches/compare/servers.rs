@@ -11,8 +11,8 @@ use crate::bare::Way;
 use crate::table::Subject;
 
 /// The CPU of what is measured, and that of what measures.
-const SERVER_CPU: &str = "0";
-const LOAD_CPU: &str = "1";
+pub(crate) const SERVER_CPU: &str = "0";
+pub(crate) const LOAD_CPU: &str = "1";
 
 /// Where a server sits: its CPUs, and what it relays from.
 #[derive(Clone, Debug)]
@@ -68,8 +68,7 @@ fn pinned(cpu: Option<&str>, program: &Path) -> Command {
 }
 
 /// The load tool, to be given its options.
-pub(crate) fn load(everywhere: bool) -> Command {
-    let cpu = (!everywhere).then_some(LOAD_CPU);
+pub(crate) fn load(cpu: Option<&str>) -> Command {
     let mut command = pinned(cpu, Path::new(env!("CARGO_BIN_EXE_hairpin")));
     command.arg("load").stdin(Stdio::null()).stderr(Stdio::piped());
     command
