@@ -34,6 +34,9 @@ pub(crate) struct Options {
     /// In sections growth and expiry: allocations that live at once
     #[arg(long, value_name = "N", default_value_t = 50_000)]
     pub(crate) live: u32,
+    /// In section overload: how long the flood goes on [default: 30, or 2 with --quick]
+    #[arg(long, value_name = "S")]
+    flood: Option<f64>,
     /// In section expiry: wait until allocations of a running server expire, eleven minutes
     #[arg(long)]
     pub(crate) wait: bool,
@@ -78,9 +81,8 @@ impl Options {
         self.seconds.unwrap_or(if self.quick { 0.5 } else { 2.0 })
     }
 
-    /// The same, where it was said.
-    pub(crate) fn given_seconds(&self) -> Option<f64> {
-        self.seconds
+    pub(crate) fn flood_seconds(&self) -> f64 {
+        self.flood.unwrap_or(if self.quick { 2.0 } else { 30.0 })
     }
 
     pub(crate) fn warmup(&self) -> f64 {

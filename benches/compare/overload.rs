@@ -19,8 +19,6 @@ use crate::table::Subject;
 const TIMES: f64 = 3.0;
 /// How often a bystander asks.
 const ASKS_PER_SECOND: u32 = 10;
-/// How long the flood lasts, where nothing was said.
-const SECONDS: f64 = 30.0;
 /// How long the server has to recover.
 const RESPITE: Duration = Duration::from_secs(1);
 
@@ -35,7 +33,7 @@ pub(crate) fn measure(bench: &Bench<'_>) -> Result<String> {
          | server | capacity | sent per second | times | delivered per second | server's CPU | \
          Binding answered | Refresh answered | RSS before, MB | RSS after, MB | loss after |\n\
          |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n",
-        seconds(bench),
+        bench.options.flood_seconds(),
     );
     let subjects: Vec<Subject> =
         bench.subjects().into_iter().filter(|subject| *subject != Subject::CoturnFast).collect();
@@ -45,10 +43,6 @@ pub(crate) fn measure(bench: &Bench<'_>) -> Result<String> {
     }
     eprintln!();
     Ok(text)
-}
-
-fn seconds(bench: &Bench<'_>) -> f64 {
-    bench.options.given_seconds().unwrap_or(if bench.options.quick { 2.0 } else { SECONDS })
 }
 
 fn one(bench: &Bench<'_>, subject: Subject, progress: &mut Progress) -> Result<String> {
@@ -62,7 +56,7 @@ fn one(bench: &Bench<'_>, subject: Subject, progress: &mut Progress) -> Result<S
     let before = resident_bytes(server.process.id())?;
 
     progress.next(&format!("{name}, {TIMES} times that"))?;
-    let seconds = seconds(bench);
+    let seconds = bench.options.flood_seconds();
     let rate = (capacity * TIMES / 2.0).max(1.0);
     let flood = format!("{flows} --rate {rate}");
     // The bystanders are there first, and go before the flood does.
