@@ -72,6 +72,23 @@ fn idle_allocations_are_held_and_deleted_or_left_to_expire() {
 }
 
 #[test]
+fn idle_allocations_take_no_descriptors_and_flows_that_would_are_refused() {
+    let server = Server::start();
+    let run = |line: &str| {
+        let (program, uri) = (env!("CARGO_BIN_EXE_hairpin"), turn(&server, "udp"));
+        let script = format!(
+            "ulimit -n 64 && exec '{program}' load '{uri}' {USER} {line} --rate 200 --seconds 0.2"
+        );
+        Command::new("sh").args(["-c", &script]).stdin(Stdio::null()).output().unwrap()
+    };
+    let idle = run("--mode up --idle 150");
+    assert!(idle.status.success(), "{idle:?}");
+    let flows = run("--mode up --flows 150");
+    assert_eq!(flows.status.code(), Some(2), "{flows:?}");
+    assert!(String::from_utf8_lossy(&flows.stderr).contains("151 sockets"), "{flows:?}");
+}
+
+#[test]
 fn a_ring_goes_from_each_client_to_the_next() {
     let server = Server::start();
     for line in ["--flows 2", "--flows 7", "--flows 3 --framing indication"] {

@@ -16,6 +16,8 @@ const LIFETIME_MIN_SECS: u64 = 600;
 const PER_SECOND: u64 = 500;
 /// Ports of one address, below those that systems hand out by themselves.
 const PORTS: std::ops::Range<u16> = 10_000..30_000;
+/// How many are made until somebody is told.
+const TOLD_EACH: usize = 500;
 /// How many addresses and ports are tried for one that somebody else has.
 const TRIES: usize = 16;
 
@@ -71,7 +73,13 @@ impl Idle {
 
     /// Makes `count` of them, which are to expire in the same second, at least `secs` from now.
     /// What was made before an error is there all the same.
-    pub(super) fn fill(&mut self, clients: &Clients, count: u32, secs: u32) -> io::Result<()> {
+    pub(super) fn fill(
+        &mut self,
+        clients: &Clients,
+        count: u32,
+        secs: u32,
+        live: bool,
+    ) -> io::Result<()> {
         let count = u64::from(count);
         let secs = LIFETIME_MIN_SECS.max(secs.into()) + 1 + count / PER_SECOND;
         self.ends_ns = clients.clock.ns() + secs * 1_000_000_000;
@@ -85,6 +93,12 @@ impl Idle {
             // What one client has learnt spares the next one a question.
             session.clone_from(&held.session);
             self.list.push(held);
+            if live && self.list.len().is_multiple_of(TOLD_EACH) {
+                eprint!("\r{} of {count} idle allocations\x1b[K", self.list.len());
+            }
+        }
+        if live {
+            eprint!("\r\x1b[K");
         }
         Ok(())
     }

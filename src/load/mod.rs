@@ -91,11 +91,11 @@ fn measure(options: &Options, login: Option<Login>) -> io::Result<Report> {
         clock: Clock::start(),
     };
     let mut idle = Idle::default();
-    let report = idle.fill(&clients, options.idle, clients.lifetime_secs).and_then(|()| {
-        match options.mode() {
-            Mode::Allocate | Mode::Refresh => exchange(options, server, &clients),
-            _ => flow(options, server, &clients),
-        }
+    let live = watch::is_live(options);
+    let filled = idle.fill(&clients, options.idle, clients.lifetime_secs, live);
+    let report = filled.and_then(|()| match options.mode() {
+        Mode::Allocate | Mode::Refresh => exchange(options, server, &clients),
+        _ => flow(options, server, &clients),
     });
     let (held, ends_ns) = (idle.len(), idle.ends_ns);
     let left_behind = if options.leave && report.is_ok() { 0 } else { idle.delete(&clients) };

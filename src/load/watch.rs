@@ -55,7 +55,7 @@ impl<'a> Watch<'a> {
     pub(super) fn start(options: &'a Options, now_ns: u64) -> Self {
         let begins_ns = now_ns + options.warmup.as_nanos() as u64;
         let ends_ns = begins_ns + options.seconds.as_nanos() as u64;
-        let live = !options.quiet && io::stderr().is_terminal();
+        let live = is_live(options);
         Self { options, begins_ns, ends_ns, began: None, ended: None, live, shown: None }
     }
 
@@ -100,6 +100,11 @@ impl<'a> Watch<'a> {
         let _ = write!(terminal, "\r{line}\x1b[K").and_then(|()| terminal.flush());
         Ok(())
     }
+}
+
+/// Whether somebody looks, and wants to.
+pub(super) fn is_live(options: &Options) -> bool {
+    !options.quiet && io::stderr().is_terminal()
 }
 
 /// What the live line says.
