@@ -5,6 +5,7 @@
 //! with `--wait`, on running servers in eleven real minutes.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -53,8 +54,8 @@ fn wait(bench: &Bench<'_>) -> Result<String> {
     let mut text = format!(
         "\nRunning servers, real time: the longest round trip of a flow of {RATE} packets/s while \
          all others end in the same second.\n\n\
-         | server | allocations | p50 µs | p99 µs | longest, ms | loss |\n\
-         |---|---:|---:|---:|---:|---:|\n"
+         | server | allocations | sockets closed meanwhile | p50 µs | p99 µs | longest, ms | loss |\n\
+         |---|---:|---:|---:|---:|---:|---:|\n"
     );
     for crowd in &crowds {
         let left = crowd.expires.saturating_duration_since(Instant::now());
@@ -62,13 +63,15 @@ fn wait(bench: &Bench<'_>) -> Result<String> {
         eprintln!("{}: {:.0} s to go …", crowd.server.subject.name(), left.as_secs_f64());
         thread::sleep(left.saturating_sub(ahead));
         let line = format!("--mode echo --rate {RATE} --size 160");
+        let before = descriptors(crowd.server.process.id())?;
         let report = bench.load(&crowd.server, &line).seconds(PACED_SECS).run()?;
+        let closed = before.saturating_sub(descriptors(crowd.server.process.id())?);
         let number = |pointer: &str| {
             report.as_ref().and_then(|report| report.pointer(pointer)?.as_f64()).unwrap_or(f64::NAN)
         };
         let _ = writeln!(
             text,
-            "| {} | {} | {:.0} | {:.0} | {:.1} | {:.2} % |",
+            "| {} | {} | {closed} | {:.0} | {:.0} | {:.1} | {:.2} % |",
             crowd.server.subject.name(),
             crowd.idle,
             number("/latency_us/p50"),
@@ -78,4 +81,9 @@ fn wait(bench: &Bench<'_>) -> Result<String> {
         );
     }
     Ok(text)
+}
+
+/// How many a process has open: what has expired is seen by them.
+fn descriptors(pid: u32) -> Result<usize> {
+    Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
 }
