@@ -1,6 +1,6 @@
 //! The kernel's floor: what it costs to take datagrams from one socket and pass their payload on by
-//! another, or by one for each source, with nothing decided between. The same job as a relay's, less
-//! TURN, less waiting for many sockets at once.
+//! another, or by one for each source, with nothing decided between. The same job as a relay's,
+//! less TURN, less waiting for many sockets at once.
 
 #![allow(unsafe_code, reason = "the floor is measured below every library")]
 

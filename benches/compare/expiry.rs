@@ -25,9 +25,10 @@ pub(crate) fn measure(bench: &Bench<'_>) -> Result<String> {
     let ended = Core::with(live)?.expire()?;
     let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
     let mut text = format!(
-        "## Expiry\n\nhairpin's core, simulated time: {live} allocations with a channel each end in \
-         the same second, in {} calls of {:.2} ms at most and {:.0} ms together; between two calls \
-         a worker looks at its sockets. The closing of the relay sockets is not among it.\n",
+        "## Expiry\n\n\
+         hairpin's core, simulated time: {live} allocations with a channel each end in the same \
+         second, in {} calls of {:.2} ms at most and {:.0} ms together; between two calls a worker \
+         looks at its sockets. The closing of the relay sockets is not among it.\n",
         ended.calls,
         ms(ended.longest),
         ms(ended.total),
@@ -54,7 +55,7 @@ fn wait(bench: &Bench<'_>) -> Result<String> {
     let mut text = format!(
         "\nRunning servers, real time: the longest round trip of a flow of {RATE} packets/s while \
          all others end in the same second.\n\n\
-         | server | allocations | sockets closed meanwhile | p50 µs | p99 µs | longest, ms | loss |\n\
+         | server | allocations | sockets closed then | p50 µs | p99 µs | longest, ms | loss |\n\
          |---|---:|---:|---:|---:|---:|---:|\n"
     );
     for crowd in &crowds {

@@ -1,8 +1,8 @@
 //! Overload: three times what a server can take, and who is still served meanwhile and after.
 //!
 //! The server receives each datagram by itself (`gro = "off"`), as it does where they come from
-//! thousands of clients; the flood leaves in bursts, and a second one takes its part of the server's
-//! CPU, as one CPU alone may not make so much.
+//! thousands of clients; the flood leaves in bursts, and a second one takes its part of the
+//! server's CPU, as one CPU alone may not make so much.
 
 use std::fmt::Write as _;
 use std::thread;

@@ -112,10 +112,11 @@ impl Samples {
     /// The tables, in Markdown.
     pub(crate) fn markdown(&self, cases: &[Case]) -> String {
         let mut text = String::from(
-            "## Full load\n\nCPU time of the server's process per delivered packet in µs (user / system), at full \
+            "## Full load\n\n\
+             CPU time of the server's process per delivered packet in µs (user / system), at full \
              load.\n\n\
-             | case | bytes | hairpin | coturn | of coturn | coturn-multiplex | of it | bare loop | \
-             of the bare loop |\n\
+             | case | bytes | hairpin | coturn | of coturn | coturn-multiplex | of it | \
+             bare loop | of the bare loop |\n\
              |---|---:|---:|---:|---:|---:|---:|---:|---:|\n",
         );
         for (place, case) in cases.iter().enumerate() {
