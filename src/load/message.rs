@@ -76,7 +76,10 @@ impl Session {
         attributes.push((AttributeType::REALM, challenge.realm.clone()));
         attributes.push((AttributeType::NONCE, challenge.nonce.clone()));
         let unsigned = encoded(method, MessageClass::Request, transaction, &attributes);
-        attributes.push((AttributeType::MESSAGE_INTEGRITY, challenge.key.sign(&unsigned).into()));
+        attributes.push((
+            AttributeType::MESSAGE_INTEGRITY,
+            challenge.key.sign(&unsigned).as_ref().to_vec(),
+        ));
         encoded(method, MessageClass::Request, transaction, &attributes)
     }
 
@@ -225,7 +228,8 @@ mod tests {
         let (class, id) = (MessageClass::SuccessResponse, [7; 12]);
         let unsigned = encoded(Method::REFRESH, class, id, &Vec::new());
         assert_eq!(session.take(&Message::parse(&unsigned).unwrap()), Outcome::Refused(0));
-        let attributes = vec![(AttributeType::MESSAGE_INTEGRITY, key.sign(&unsigned).to_vec())];
+        let attributes =
+            vec![(AttributeType::MESSAGE_INTEGRITY, key.sign(&unsigned).as_ref().to_vec())];
         let signed = encoded(Method::REFRESH, class, id, &attributes);
         assert_eq!(session.take(&Message::parse(&signed).unwrap()), Outcome::Success);
     }

@@ -4,7 +4,8 @@
 //! stream        where one message ends on a TCP stream
 //! message       a borrowed view of a STUN message        writer   writes one into a lent buffer
 //! method, attribute, address, error_code                 the values inside
-//! integrity     MESSAGE-INTEGRITY and FINGERPRINT over the bytes as received
+//! integrity     both integrity attributes and FINGERPRINT over the bytes as received
+//! password_algorithm                                     the keys of the long-term mechanism
 //! channel_data  ChannelData                              header   what goes before a payload
 //! ```
 
@@ -16,6 +17,7 @@ pub mod header;
 pub mod integrity;
 pub mod message;
 pub mod method;
+pub mod password_algorithm;
 pub mod stream;
 pub mod writer;
 
@@ -23,9 +25,10 @@ pub use attribute::AttributeType;
 pub use channel_data::{ChannelData, ChannelNumber};
 pub use error_code::ErrorCode;
 pub use header::Header;
-pub use integrity::IntegrityKey;
+pub use integrity::{Integrity, IntegrityKey};
 pub use message::{Message, ParseError};
 pub use method::{Class, Method};
+pub use password_algorithm::PasswordAlgorithm;
 pub use writer::MessageWriter;
 
 /// What the first byte of a packet says it is (RFC 8656 §12, RFC 7983).

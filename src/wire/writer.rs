@@ -91,13 +91,13 @@ impl<'a> MessageWriter<'a> {
         self.attribute(AttributeType::UNKNOWN_ATTRIBUTES, &value[..length])
     }
 
-    /// Appends MESSAGE-INTEGRITY over what has been written.
+    /// Appends the key's integrity attribute over what has been written.
     pub fn integrity(&mut self, key: &IntegrityKey) -> &mut Self {
         if self.overflowed {
             return self;
         }
         let value = key.sign(&self.buffer[..self.len]);
-        self.attribute(AttributeType::MESSAGE_INTEGRITY, &value)
+        self.attribute(key.integrity().attribute(), value.as_ref())
     }
 
     /// Appends FINGERPRINT over what has been written; it must be the last.
