@@ -183,7 +183,8 @@ proptest! {
         let sha1 = credentials.make_key(IntegrityAlgorithm::Sha1);
         let sha256 = credentials.make_key(IntegrityAlgorithm::Sha256);
         if with_sha1 {
-            message.add_message_integrity_with_key(&sha1, IntegrityAlgorithm::Sha1).expect("it fits");
+            let algorithm = IntegrityAlgorithm::Sha1;
+            message.add_message_integrity_with_key(&sha1, algorithm).expect("it fits");
         }
         message
             .add_message_integrity_with_key(&sha256, IntegrityAlgorithm::Sha256)

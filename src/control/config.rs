@@ -169,6 +169,7 @@ impl Config {
         let listen = check.listen(&file.listen);
         let relay = check.relay(&file.relay);
         let users = check.auth(&file.auth);
+        let username_anonymity = file.auth.username_anonymity;
         let peers = check.peers(&file.peers);
         check.limits(&file.limits);
         let proxies = check.signalling(&file.signalling);
@@ -185,7 +186,7 @@ impl Config {
             listen,
             relay,
             tls: file.tls,
-            credentials: Credentials { users, secrets, nonce_key },
+            credentials: Credentials { users, secrets, username_anonymity, nonce_key },
             made_up,
             peers,
             limits: file.limits,

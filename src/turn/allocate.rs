@@ -44,8 +44,8 @@ impl Server {
         let id = self.table.insert(
             request.path,
             *request.message.transaction(),
-            Username(request.username.into()),
-            request.key.clone(),
+            Username((*request.username).into()),
+            request.credential.clone(),
             opening,
             expires,
         );

@@ -8,9 +8,13 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 
+use crate::turn::claim::{Credential, Scheme, User};
 use crate::turn::config::Credentials;
 use crate::turn::map::Hasher;
-use crate::wire::{IntegrityKey, Message};
+use crate::turn::nonce::Features;
+use crate::turn::spelling::{opaque, spellings};
+use crate::wire::password_algorithm::{LongTermKey, userhash};
+use crate::wire::{AttributeType, ErrorCode, Message, PasswordAlgorithm};
 
 /// The longest USERNAME (RFC 8489 §14.3: fewer than 509 bytes; RFC 5389 allowed 513).
 const USERNAME_MAX: usize = 513;
@@ -18,10 +22,37 @@ const USERNAME_MAX: usize = 513;
 /// Everybody who may allocate, with their keys.
 pub(super) struct Accounts {
     realm: Box<[u8]>,
-    users: HashMap<Box<[u8]>, IntegrityKey, Hasher>,
+    /// The keys of each user, one for each spelling of the password; all have as many.
+    users: HashMap<Box<[u8]>, Box<[Keys]>, Hasher>,
+    /// The users by USERHASH (RFC 8489 §14.4); empty where that is not offered. A time-limited
+    /// name is not known before it is said, and so not here.
+    names: HashMap<[u8; 32], Box<[u8]>, Hasher>,
     secrets: Vec<Hmac<Sha1>>,
-    /// Checked in place of an unknown user's key, so that both take the same time.
-    nobody: IntegrityKey,
+    /// Checked in place of an unknown user's keys, so that both take the same time.
+    nobody: Box<[Keys]>,
+}
+
+/// What the password algorithms make of one password.
+#[derive(Clone)]
+struct Keys {
+    md5: LongTermKey,
+    sha256: LongTermKey,
+}
+
+impl Keys {
+    fn new(username: &[u8], realm: &[u8], password: &[u8]) -> Self {
+        Self {
+            md5: PasswordAlgorithm::Md5.key(username, realm, password),
+            sha256: PasswordAlgorithm::Sha256.key(username, realm, password),
+        }
+    }
+
+    const fn of(&self, algorithm: PasswordAlgorithm) -> &LongTermKey {
+        match algorithm {
+            PasswordAlgorithm::Md5 => &self.md5,
+            PasswordAlgorithm::Sha256 => &self.sha256,
+        }
+    }
 }
 
 impl std::fmt::Debug for Accounts {
@@ -32,20 +63,42 @@ impl std::fmt::Debug for Accounts {
 
 impl Accounts {
     pub(super) fn new(realm: &str, credentials: &Credentials, hasher: Hasher) -> Self {
-        let mut users = HashMap::with_hasher(hasher);
-        for user in &credentials.users {
-            let (name, password) = (user.name.as_bytes(), user.password.as_bytes());
-            let key = IntegrityKey::long_term(name, realm.as_bytes(), password);
-            users.insert(name.into(), key);
-        }
+        let realm = opaque(realm).into_owned().into_bytes();
         let keyed = |secret: &String| {
             Hmac::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of any length")
         };
-        Self {
-            realm: realm.as_bytes().into(),
-            users,
+        let mut accounts = Self {
+            users: HashMap::with_hasher(hasher.clone()),
+            names: HashMap::with_hasher(hasher),
             secrets: credentials.secrets.iter().map(keyed).collect(),
-            nobody: IntegrityKey::from_bytes(&credentials.nonce_key),
+            nobody: Box::new([Keys::new(b"", &realm, &credentials.nonce_key)]),
+            realm: realm.into(),
+        };
+        accounts.add_users(credentials);
+        accounts
+    }
+
+    fn add_users(&mut self, credentials: &Credentials) {
+        let users = &credentials.users;
+        let passwords: Vec<_> = users.iter().map(|user| spellings(&user.password)).collect();
+        // As many keys for everybody, some of them twice: how long a refusal takes tells nothing.
+        let count = passwords.iter().map(Vec::len).max().unwrap_or(1);
+        self.nobody = vec![self.nobody[0].clone(); count].into();
+        let names: Vec<_> = users.iter().map(|user| spellings(&user.name)).collect();
+        // The name as it is configured goes before what is the same in another spelling.
+        for rank in 0..names.iter().map(Vec::len).max().unwrap_or(0) {
+            for (names, passwords) in names.iter().zip(&passwords) {
+                let Some(name) = names.get(rank).map(|name| name.as_bytes()) else { continue };
+                let keys = || {
+                    let passwords = passwords.iter().cycle().take(count);
+                    passwords.map(|word| Keys::new(name, &self.realm, word.as_bytes())).collect()
+                };
+                self.users.entry(name.into()).or_insert_with(keys);
+                if credentials.username_anonymity {
+                    let hash = userhash(name, &self.realm);
+                    self.names.entry(hash).or_insert_with(|| name.into());
+                }
+            }
         }
     }
 
@@ -53,41 +106,86 @@ impl Accounts {
         &self.realm
     }
 
-    /// The key that made the message's integrity, if it belongs to `username` and, where that is
-    /// time-limited, the time has not come.
+    /// The username of whom a request says it is from; `None` for a USERHASH of nobody's.
+    pub(super) fn name_of<'a>(&'a self, user: User<'a>) -> Option<&'a [u8]> {
+        match user {
+            User::Named(name) => Some(name),
+            User::Hashed(hash) => self.names.get(hash).map(|name| &**name),
+        }
+    }
+
+    /// What the nonce of this answer tells of us.
+    ///
+    /// A client that is told of username anonymity must not say its name (RFC 8489 §9.2.5), and
+    /// one with a time-limited name must, as nobody can find that by its hash. So where there are
+    /// such names, who tries in vain is told to say it, be the hash known or not.
+    pub(super) fn features(&self, code: ErrorCode, request: &Message<'_>) -> Features {
+        let is_hashed = request.has(AttributeType::USERHASH);
+        let is_offered = self.secrets.is_empty()
+            || match code {
+                ErrorCode::STALE_NONCE => is_hashed,
+                _ => !is_hashed && !request.has(AttributeType::USERNAME),
+            };
+        Features {
+            password_algorithms: true,
+            username_anonymity: is_offered && !self.names.is_empty(),
+        }
+    }
+
+    /// The credential that made the message's integrity, if it belongs to `username` and, where
+    /// that is time-limited, the time has not come.
     pub(super) fn authenticate(
         &self,
-        username: &[u8],
+        username: Option<&[u8]>,
+        scheme: Scheme,
         unix_secs: u64,
         message: &Message<'_>,
-    ) -> Option<IntegrityKey> {
-        if let Some(key) = self.users.get(username) {
-            return key.verifies(message).then(|| key.clone());
-        }
-        // Longer than any username is (RFC 8489 §14.3): not worth hashing for each secret.
-        let is_name = username.len() <= USERNAME_MAX;
-        if is_name && !self.secrets.is_empty() && expiry(username).is_some_and(|at| at > unix_secs)
+    ) -> Option<Credential> {
+        let account = username.and_then(|name| self.users.get(name));
+        if account.is_none()
+            && let Some(name) = username.filter(|name| self.is_time_limited(name, unix_secs))
         {
             return self
                 .secrets
                 .iter()
-                .map(|secret| self.time_limited_key(secret, username))
-                .find(|key| key.verifies(message));
+                .map(|secret| self.time_limited_key(secret, name, scheme.algorithm))
+                .map(|key| Credential::new(scheme, &key))
+                .find(|credential| credential.verifies(message));
         }
-        // The result is thrown away, the work is what counts.
-        std::hint::black_box(self.nobody.verifies(message));
-        None
+        // Every key is tried, whichever it is; of nobody's only the work counts.
+        let mut found = None;
+        for keys in account.unwrap_or(&self.nobody) {
+            let credential = Credential::new(scheme, keys.of(scheme.algorithm));
+            let is_theirs = std::hint::black_box(credential.verifies(message));
+            if is_theirs && account.is_some() {
+                found = Some(credential);
+            }
+        }
+        found
+    }
+
+    /// Whether this may be a time-limited username whose time has not come.
+    fn is_time_limited(&self, username: &[u8], unix_secs: u64) -> bool {
+        // Longer than any username is (RFC 8489 §14.3): not worth hashing for each secret.
+        !self.secrets.is_empty()
+            && username.len() <= USERNAME_MAX
+            && expiry(username).is_some_and(|at| at > unix_secs)
     }
 
     /// The key of a user whose password is `base64(HMAC-SHA1(secret, username))`.
-    fn time_limited_key(&self, secret: &Hmac<Sha1>, username: &[u8]) -> IntegrityKey {
+    fn time_limited_key(
+        &self,
+        secret: &Hmac<Sha1>,
+        username: &[u8],
+        algorithm: PasswordAlgorithm,
+    ) -> LongTermKey {
         let mut mac = secret.clone();
         mac.update(username);
         let mut password = [0; 28];
         STANDARD
             .encode_slice(mac.finalize().into_bytes(), &mut password)
             .expect("20 bytes are 28 characters");
-        IntegrityKey::long_term(username, &self.realm, &password)
+        algorithm.key(username, &self.realm, &password)
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Credentials {
     /// Secrets for time-limited credentials (`expiry:name`, password
     /// `base64(HMAC-SHA1(secret, username))`); any number, for rotation.
     pub secrets: Vec<String>,
+    /// Whether `users` may log in by USERHASH instead of USERNAME (RFC 8489 §9.2.4).
+    pub username_anonymity: bool,
     /// Keys the nonces. The same key on each worker, and after a restart, keeps nonces good.
     pub nonce_key: [u8; 32],
 }

@@ -3,11 +3,14 @@
 //!
 //! ```text
 //! [obMatJos2 + 4 characters of security features]   the nonce cookie, RFC 8489 §9.2
-//! 12 characters: base64url of time(3) mac(6)        time in steps of 4 s since 1970
+//! 11 characters: base64url of time(2) mac(6)        time in steps of 4 s since 1970, its end
 //! ```
 //!
+//! The MAC covers the whole time and the features, so that neither a nonce of days ago nor one
+//! whose features somebody on the way has changed is taken (bid-down protection, §9.2.1).
+//!
 //! The cookie makes a 401 longer, so a request too short to be a real Allocate gets none: that
-//! keeps answers to strangers below three times what they sent.
+//! keeps answers to strangers at three times what they sent, and below.
 
 use std::net::IpAddr;
 
@@ -24,16 +27,45 @@ use crate::turn::tuple::FiveTuple;
 const COOKIE: &[u8; 9] = b"obMatJos2";
 /// Seconds in one step of a nonce's time.
 const STEP_SECS: u64 = 4;
-/// Bytes of time and of MAC.
-const TIME: usize = 3;
+/// Bytes of time and of MAC. Two bytes of steps are three days, and no nonce is good for a day.
+const TIME: usize = 2;
 const MAC: usize = 6;
 /// Characters without the cookie.
-const SHORT: usize = (TIME + MAC) / 3 * 4;
+const SHORT: usize = 11;
 /// Characters of the cookie and the security features.
 const PREFIX: usize = COOKIE.len() + 4;
 
-/// The STUN Security Feature bits (RFC 8489 §18.1); none yet.
-const FEATURES: [u8; 3] = [0, 0, 0];
+/// The STUN Security Features that a nonce cookie tells (RFC 8489 §18.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Features {
+    /// Bit 0: PASSWORD-ALGORITHMS comes with the nonce.
+    pub(super) password_algorithms: bool,
+    /// Bit 1: USERHASH is understood in place of USERNAME.
+    pub(super) username_anonymity: bool,
+}
+
+impl Features {
+    /// Those that a nonce tells, whoever has made it; `None` without a nonce cookie.
+    pub(super) fn told_by(nonce: &[u8]) -> Option<Self> {
+        let bits = bits_of(nonce)?;
+        Some(Self {
+            password_algorithms: bits[0] & 0x80 != 0,
+            username_anonymity: bits[0] & 0x40 != 0,
+        })
+    }
+
+    /// All 24 bits.
+    fn bits(self) -> [u8; 3] {
+        [u8::from(self.password_algorithms) << 7 | u8::from(self.username_anonymity) << 6, 0, 0]
+    }
+}
+
+/// The 24 bits behind the cookie, where there is one.
+fn bits_of(nonce: &[u8]) -> Option<[u8; 3]> {
+    let told = nonce.strip_prefix(COOKIE)?.get(..4)?;
+    let mut bits = [0; 3];
+    (STANDARD.decode_slice(told, &mut bits) == Ok(3)).then_some(bits)
+}
 
 /// A nonce as it goes into NONCE.
 #[derive(Clone, Copy)]
@@ -67,55 +99,53 @@ impl NonceMint {
         Self { mac, lifetime }
     }
 
-    /// A nonce for this client, with the nonce cookie or without.
-    pub(super) fn mint(&self, unix_secs: u64, tuple: &FiveTuple, with_cookie: bool) -> Nonce {
+    /// A nonce for this client, with a nonce cookie where there are features to tell.
+    pub(super) fn mint(
+        &self,
+        unix_secs: u64,
+        tuple: &FiveTuple,
+        features: Option<Features>,
+    ) -> Nonce {
         let mut nonce = Nonce { bytes: [0; PREFIX + SHORT], start: PREFIX };
-        let features = with_cookie.then_some(FEATURES);
-        if let Some(features) = features {
+        let bits = features.map(Features::bits);
+        if let Some(bits) = bits {
             nonce.start = 0;
             nonce.bytes[..COOKIE.len()].copy_from_slice(COOKIE);
             STANDARD
-                .encode_slice(features, &mut nonce.bytes[COOKIE.len()..PREFIX])
+                .encode_slice(bits, &mut nonce.bytes[COOKIE.len()..PREFIX])
                 .expect("three bytes are four characters");
         }
-        let time = time_bytes(unix_secs);
+        let step = unix_secs / STEP_SECS;
         let mut raw = [0; TIME + MAC];
-        raw[..TIME].copy_from_slice(&time);
-        raw[TIME..].copy_from_slice(&self.mac(time, tuple, features));
+        raw[..TIME].copy_from_slice(&(step as u16).to_be_bytes());
+        raw[TIME..].copy_from_slice(&self.mac(step, tuple, bits));
         URL_SAFE_NO_PAD
             .encode_slice(raw, &mut nonce.bytes[PREFIX..])
-            .expect("nine bytes are twelve characters");
+            .expect("eight bytes are eleven characters");
         nonce
     }
 
     /// Whether `nonce` was minted here, for this client, within the lifetime.
     pub(super) fn accepts(&self, unix_secs: u64, tuple: &FiveTuple, nonce: &[u8]) -> bool {
-        let (features, short) = match nonce.strip_prefix(COOKIE) {
-            Some(rest) if rest.len() == 4 + SHORT => {
-                let mut features = [0; 3];
-                match STANDARD.decode_slice(&rest[..4], &mut features) {
-                    Ok(3) => (Some(features), &rest[4..]),
-                    _ => return false,
-                }
-            }
-            _ => (None, nonce),
-        };
+        let bits = bits_of(nonce);
+        let short = if bits.is_some() { &nonce[PREFIX..] } else { nonce };
         let mut raw = [0; TIME + MAC];
         if short.len() != SHORT || URL_SAFE_NO_PAD.decode_slice(short, &mut raw).is_err() {
             return false;
         }
-        let time = [raw[0], raw[1], raw[2]];
-        let age_steps = (step(time_bytes(unix_secs)).wrapping_sub(step(time))) & 0x00FF_FFFF;
-        let fresh = u64::from(age_steps) * STEP_SECS < u64::from(self.lifetime.as_secs());
-        let genuine: bool = self.mac(time, tuple, features).ct_eq(&raw[TIME..]).into();
+        let now = unix_secs / STEP_SECS;
+        let age = (now as u16).wrapping_sub(u16::from_be_bytes([raw[0], raw[1]]));
+        let Some(step) = now.checked_sub(age.into()) else { return false };
+        let fresh = u64::from(age) * STEP_SECS < u64::from(self.lifetime.as_secs());
+        let genuine: bool = self.mac(step, tuple, bits).ct_eq(&raw[TIME..]).into();
         fresh && genuine
     }
 
-    fn mac(&self, time: [u8; TIME], tuple: &FiveTuple, features: Option<[u8; 3]>) -> [u8; MAC] {
+    fn mac(&self, step: u64, tuple: &FiveTuple, bits: Option<[u8; 3]>) -> [u8; MAC] {
         let mut mac = self.mac.clone();
-        mac.update(&time);
-        mac.update(&[tuple.transport as u8, u8::from(features.is_some())]);
-        mac.update(&features.unwrap_or_default());
+        mac.update(&step.to_be_bytes());
+        mac.update(&[tuple.transport as u8, u8::from(bits.is_some())]);
+        mac.update(&bits.unwrap_or_default());
         mac.update(&tuple.client.port().to_be_bytes());
         match tuple.client.ip() {
             IpAddr::V4(ip) => mac.update(&ip.octets()),
@@ -128,21 +158,16 @@ impl NonceMint {
     }
 }
 
-fn time_bytes(unix_secs: u64) -> [u8; TIME] {
-    let [.., a, b, c] = (unix_secs / STEP_SECS).to_be_bytes();
-    [a, b, c]
-}
-
-fn step([a, b, c]: [u8; TIME]) -> u32 {
-    u32::from_be_bytes([0, a, b, c])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::turn::tuple::Transport;
 
     const NOON: u64 = 1_790_000_000;
+
+    const NONE: Option<Features> = None;
+    const BOTH: Option<Features> =
+        Some(Features { password_algorithms: true, username_anonymity: true });
 
     fn mint() -> NonceMint {
         NonceMint::new(&[7; 32], Lifetime::from_secs(3600))
@@ -158,9 +183,9 @@ mod tests {
 
     #[test]
     fn a_nonce_is_good_until_its_lifetime_ends() {
-        for cookie in [false, true] {
+        for features in [NONE, BOTH] {
             let client = tuple("198.51.100.1:4000");
-            let nonce = mint().mint(NOON, &client, cookie);
+            let nonce = mint().mint(NOON, &client, features);
             assert!(mint().accepts(NOON, &client, nonce.as_bytes()));
             assert!(mint().accepts(NOON + 3590, &client, nonce.as_bytes()));
             assert!(!mint().accepts(NOON + 3604, &client, nonce.as_bytes()));
@@ -170,7 +195,7 @@ mod tests {
     #[test]
     fn a_nonce_is_no_good_for_another_client() {
         let client = tuple("198.51.100.1:4000");
-        let nonce = mint().mint(NOON, &client, true);
+        let nonce = mint().mint(NOON, &client, BOTH);
         for other in ["198.51.100.2:4000", "198.51.100.1:4001", "[::1]:4000"] {
             assert!(!mint().accepts(NOON, &tuple(other), nonce.as_bytes()));
         }
@@ -181,7 +206,7 @@ mod tests {
     #[test]
     fn a_nonce_of_another_key_is_no_good() {
         let client = tuple("198.51.100.1:4000");
-        let nonce = mint().mint(NOON, &client, false);
+        let nonce = mint().mint(NOON, &client, NONE);
         let other = NonceMint::new(&[8; 32], Lifetime::from_secs(3600));
         assert!(!other.accepts(NOON, &client, nonce.as_bytes()));
     }
@@ -189,8 +214,8 @@ mod tests {
     #[test]
     fn changing_any_character_or_the_length_makes_it_no_good() {
         let client = tuple("198.51.100.1:4000");
-        for cookie in [false, true] {
-            let nonce = mint().mint(NOON, &client, cookie);
+        for features in [NONE, BOTH] {
+            let nonce = mint().mint(NOON, &client, features);
             for at in 0..nonce.as_bytes().len() {
                 let mut changed = nonce.as_bytes().to_vec();
                 changed[at] = if changed[at] == b'B' { b'C' } else { b'B' };
@@ -205,14 +230,41 @@ mod tests {
     #[test]
     fn a_nonce_from_the_future_is_no_good() {
         let client = tuple("198.51.100.1:4000");
-        let nonce = mint().mint(NOON + 60, &client, true);
+        let nonce = mint().mint(NOON + 60, &client, BOTH);
         assert!(!mint().accepts(NOON, &client, nonce.as_bytes()));
+    }
+
+    /// Two bytes of time begin anew every three days; the MAC knows of all of it.
+    #[test]
+    fn a_nonce_does_not_come_back_to_life_when_its_two_bytes_of_time_return() {
+        let client = tuple("198.51.100.1:4000");
+        let nonce = mint().mint(NOON, &client, BOTH);
+        for turn in 1..4 {
+            let later = NOON + turn * 0x10000 * STEP_SECS;
+            assert!(!mint().accepts(later, &client, nonce.as_bytes()));
+        }
+        assert!(!mint().accepts(0, &client, nonce.as_bytes()), "a clock at its beginning");
     }
 
     #[test]
     fn the_cookie_says_which_security_features_there_are() {
-        let nonce = mint().mint(NOON, &tuple("198.51.100.1:4000"), true);
-        assert!(nonce.as_bytes().starts_with(b"obMatJos2AAAA"));
-        assert_eq!(nonce.as_bytes().len(), 25);
+        let features = |password_algorithms, username_anonymity| {
+            Some(Features { password_algorithms, username_anonymity })
+        };
+        for (features, told) in [
+            (features(false, false), "obMatJos2AAAA"),
+            (features(false, true), "obMatJos2QAAA"),
+            (features(true, false), "obMatJos2gAAA"),
+            (features(true, true), "obMatJos2wAAA"),
+            (NONE, ""),
+        ] {
+            let nonce = mint().mint(NOON, &tuple("198.51.100.1:4000"), features);
+            assert!(nonce.as_bytes().starts_with(told.as_bytes()), "{told}");
+            assert_eq!(nonce.as_bytes().len(), told.len() + 11);
+            assert_eq!(Features::told_by(nonce.as_bytes()), features);
+        }
+        for nonce in [&b""[..], b"obMatJos2", b"obMatJos2AAA", b"obMatJos2====", b"bMatJos2wAAA"] {
+            assert_eq!(Features::told_by(nonce), None);
+        }
     }
 }

@@ -332,7 +332,7 @@ impl Server {
         if let Some(error) = allocation.address_error {
             writer.attribute(AttributeType::ADDRESS_ERROR_CODE, &error);
         }
-        close(&mut writer, fingerprint, Some(&allocation.key))
+        close(&mut writer, fingerprint, Some(allocation.credential.response_key()))
     }
 
     /// The allocation cannot be: an error goes to the client and nothing stays behind.
@@ -345,7 +345,7 @@ impl Server {
         let mut writer =
             MessageWriter::new(&mut bytes, Method::ALLOCATE, Class::Error, transaction);
         writer.error(code, code.reason());
-        let length = close(&mut writer, fingerprint, Some(&allocation.key));
+        let length = close(&mut writer, fingerprint, Some(allocation.credential.response_key()));
         let path = allocation.path;
         self.stats.count_error(code);
         self.end_allocation(id);

@@ -1,18 +1,25 @@
 //! What every request of TURN goes through (RFC 8656 §5): authentication, unknown attributes,
 //! and the one function that turns a [`Reject`] into a response.
 
+use std::borrow::Cow;
+
 use crate::turn::Server;
 use crate::turn::action::Verdict;
+use crate::turn::claim::{Claim, Credential, User};
 use crate::turn::moment::Now;
 use crate::turn::stats::Drop;
 use crate::turn::table::AllocationId;
 use crate::turn::tuple::Path;
-use crate::wire::{AttributeType, Class, ErrorCode, IntegrityKey, Message, MessageWriter, Method};
+use crate::wire::{
+    AttributeType, Class, ErrorCode, IntegrityKey, Message, MessageWriter, Method,
+    PasswordAlgorithm,
+};
 
 /// The SOFTWARE of responses to authenticated clients (RFC 8489 §14.14).
 const SOFTWARE: &[u8] = concat!("hairpin ", env!("CARGO_PKG_VERSION")).as_bytes();
 
-/// The shortest request that gets a nonce with the cookie: an Allocate with what it must carry.
+/// The shortest request that gets a nonce with the cookie and is offered password algorithms: an
+/// Allocate with what it must carry.
 const REAL_ALLOCATE: usize = 28;
 
 /// An authenticated request.
@@ -20,8 +27,8 @@ const REAL_ALLOCATE: usize = 28;
 pub(super) struct Request<'m> {
     pub(super) path: Path,
     pub(super) message: &'m Message<'m>,
-    pub(super) username: &'m [u8],
-    pub(super) key: IntegrityKey,
+    pub(super) username: Cow<'m, [u8]>,
+    pub(super) credential: Credential,
 }
 
 /// Why a request is refused.
@@ -70,7 +77,10 @@ impl Server {
         };
         match result {
             Ok(verdict) => verdict,
-            Err(refused) => self.refuse(now, path, message, Some(&request.key), refused, reply),
+            Err(refused) => {
+                let key = request.credential.response_key();
+                self.refuse(now, path, message, Some(key), refused, reply)
+            }
         }
     }
 
@@ -81,34 +91,32 @@ impl Server {
         path: Path,
         message: &'m Message<'m>,
     ) -> Result<Request<'m>, Reject> {
-        // No message integrity: 401.
-        if !message.has(AttributeType::MESSAGE_INTEGRITY) {
-            return reject(ErrorCode::UNAUTHENTICATED);
-        }
-        // Integrity without what it is made from: 400.
-        let (Some(username), Some(realm), Some(nonce)) = (
-            message.find(AttributeType::USERNAME),
-            message.find(AttributeType::REALM),
-            message.find(AttributeType::NONCE),
-        ) else {
-            return reject(ErrorCode::BAD_REQUEST);
-        };
+        let claim = Claim::read(message)?;
         // An unknown user, and an integrity that is not theirs: 401, and the same work for both.
         // A live allocation answers for its own user, so that time-limited credentials may end
         // while a call goes on.
+        let name = self.accounts.name_of(claim.user);
         let known = self.table.find(&path.tuple).and_then(|id| self.table.get(id));
-        let key = match known.filter(|allocation| *allocation.username.0 == *username) {
-            Some(own) => own.key.verifies(message).then(|| own.key.clone()),
-            None => self.accounts.authenticate(username, now.unix_secs, message),
+        let own = known.filter(|allocation| {
+            name == Some(&allocation.username.0) && allocation.credential.scheme() == claim.scheme
+        });
+        let credential = match own.map(|allocation| &allocation.credential) {
+            Some(own) => own.verifies(message).then(|| own.clone()),
+            None => self.accounts.authenticate(name, claim.scheme, now.unix_secs, message),
         };
-        let Some(key) = key.filter(|_| realm == self.accounts.realm()) else {
+        let credential = credential.filter(|_| claim.realm == self.accounts.realm());
+        let (Some(name), Some(credential)) = (name, credential) else {
             return reject(ErrorCode::UNAUTHENTICATED);
         };
         // A nonce that is not ours, not this client's or old: 438.
-        if !self.nonces.accepts(now.unix_secs, &path.tuple, nonce) {
+        if !self.nonces.accepts(now.unix_secs, &path.tuple, claim.nonce) {
             return reject(ErrorCode::STALE_NONCE);
         }
-        Ok(Request { path, message, username, key })
+        let username = match claim.user {
+            User::Named(name) => Cow::Borrowed(name),
+            User::Hashed(_) => Cow::Owned(name.to_vec()),
+        };
+        Ok(Request { path, message, username, credential })
     }
 
     /// RFC 8656 §5: all but Allocate need an allocation on their 5-tuple (437), made by the same
@@ -154,10 +162,14 @@ impl Server {
             writer.unknown(message.unknown_required());
         }
         if matches!(code, ErrorCode::UNAUTHENTICATED | ErrorCode::STALE_NONCE) {
-            let with_cookie = message.bytes().len() >= REAL_ALLOCATE;
-            let nonce = self.nonces.mint(now.unix_secs, &path.tuple, with_cookie);
+            let is_real = message.bytes().len() >= REAL_ALLOCATE;
+            let features = is_real.then(|| self.accounts.features(code, message));
+            let nonce = self.nonces.mint(now.unix_secs, &path.tuple, features);
             writer.attribute(AttributeType::REALM, self.accounts.realm());
             writer.attribute(AttributeType::NONCE, nonce.as_bytes());
+            if features.is_some_and(|features| features.password_algorithms) {
+                writer.attribute(AttributeType::PASSWORD_ALGORITHMS, &PasswordAlgorithm::OFFER);
+            }
         }
         let finished = close(&mut writer, message.has(AttributeType::FINGERPRINT), key);
         self.replied(finished)
@@ -175,7 +187,7 @@ impl Server {
             MessageWriter::new(reply, message.method(), Class::Success, message.transaction());
         fill(&mut writer);
         let fingerprint = message.has(AttributeType::FINGERPRINT);
-        let finished = close(&mut writer, fingerprint, Some(&request.key));
+        let finished = close(&mut writer, fingerprint, Some(request.credential.response_key()));
         self.replied(finished)
     }
 

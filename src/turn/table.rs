@@ -7,12 +7,13 @@ use slab::Slab;
 
 use crate::turn::acl::Ports as PermittedPorts;
 use crate::turn::action::{ReservationToken, Username};
+use crate::turn::claim::Credential;
 use crate::turn::map::Hasher;
 use crate::turn::moment::Moment;
 use crate::turn::opening::Opening;
 use crate::turn::tuple::{CoreId, Family, FiveTuple, Path, PeerAddr, RelayId, RelayedAddr};
+use crate::wire::ChannelNumber;
 use crate::wire::address::XorKey;
-use crate::wire::{ChannelNumber, IntegrityKey};
 
 /// An allocation of one core; never confused with a later one in the same slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,7 +29,7 @@ pub(super) struct Allocation {
     /// Cookie and transaction id of the Allocate that made it.
     pub(super) transaction: XorKey,
     pub(super) username: Username,
-    pub(super) key: IntegrityKey,
+    pub(super) credential: Credential,
     /// `Some` until the shell has opened its sockets; relays nothing until then.
     pub(super) opening: Option<Box<Opening>>,
     /// The relay sockets, IPv4's and IPv6's.
@@ -150,7 +151,7 @@ impl Table {
         path: Path,
         transaction: XorKey,
         username: Username,
-        key: IntegrityKey,
+        credential: Credential,
         opening: Opening,
         expires: Moment,
     ) -> AllocationId {
@@ -159,7 +160,7 @@ impl Table {
             path,
             transaction,
             username,
-            key,
+            credential,
             opening: Some(Box::new(opening)),
             relays: [None; 2],
             address_error: None,

@@ -180,6 +180,7 @@ pub(crate) fn config() -> Config {
         credentials: Credentials {
             users: vec![user("alice", "wonderland"), user("bob", "builder")],
             secrets: vec!["an older secret".into(), SECRET.into()],
+            username_anonymity: true,
             nonce_key: [7; 32],
         },
         relay: Relay {

@@ -120,12 +120,20 @@ impl Default for Tls {
 }
 
 /// `[auth]`. No `Debug`: nothing here may be shown.
-#[derive(Default, Deserialize, PartialEq)]
+#[derive(Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Auth {
     pub(super) secrets: Vec<String>,
     pub(super) users: Vec<User>,
+    pub(super) username_anonymity: bool,
     pub(super) nonce_secret: Option<String>,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        let (secrets, users) = (Vec::new(), Vec::new());
+        Self { secrets, users, username_anonymity: true, nonce_secret: None }
+    }
 }
 
 /// One of `[auth] users`; both keys are needed, so there is no default.
