@@ -43,10 +43,10 @@ impl Packet {
         self.with(AttributeType::XOR_PEER_ADDRESS, value)
     }
 
-    /// Appends MESSAGE-INTEGRITY over what is there.
+    /// Appends the key's integrity over what is there.
     pub(crate) fn signed(self, key: &IntegrityKey) -> Self {
         let value = key.sign(&self.encode());
-        self.with(AttributeType::MESSAGE_INTEGRITY, value)
+        self.with(key.integrity().attribute(), value)
     }
 
     /// Appends FINGERPRINT over what is there.
@@ -174,7 +174,7 @@ impl Response {
 
     /// Whether the integrity is this key's; `None` where there is none.
     pub(crate) fn authentic(&self, key: &IntegrityKey) -> Option<bool> {
-        self.find(AttributeType::MESSAGE_INTEGRITY)?;
+        self.find(key.integrity().attribute())?;
         let message = hairpin::wire::Message::parse(&self.bytes).expect("read before");
         Some(key.verifies(&message))
     }
