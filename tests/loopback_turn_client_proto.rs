@@ -13,10 +13,14 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use common::server::Server;
+use hairpin::control::credentials::time_limited;
+use hairpin::wire::{AttributeType, Integrity, Message};
 use turn_client_proto::api::{Transmit, TurnConfig, TurnEvent, TurnPollRet, TurnRecvRet};
 use turn_client_proto::client::TurnClient;
 use turn_client_proto::prelude::*;
+use turn_client_proto::stun::auth::Feature;
 use turn_client_proto::tcp::TurnClientTcp;
+use turn_client_proto::types::stun::message::IntegrityAlgorithm;
 use turn_client_proto::types::{AddressFamily, TransportType, TurnCredentials};
 use turn_client_proto::udp::TurnClientUdp;
 
@@ -86,6 +90,8 @@ struct Driver {
     began: Instant,
     events: VecDeque<TurnEvent>,
     received: VecDeque<(SocketAddr, Vec<u8>)>,
+    /// What the client has sent to the server, as it was.
+    sent: Vec<Vec<u8>>,
     /// Answers that the client did not trust, such as a second 401 without integrity.
     ignored: usize,
     closed: bool,
@@ -99,8 +105,8 @@ impl Driver {
             Road::Tcp(_) => TurnClientTcp::allocate(from, to, config).into(),
         };
         let (events, received) = (VecDeque::new(), VecDeque::new());
-        let (began, ignored, closed) = (Instant::now(), 0, false);
-        Self { client, road, server: to, began, events, received, ignored, closed }
+        let (began, sent, ignored, closed) = (Instant::now(), Vec::new(), 0, false);
+        Self { client, road, server: to, began, events, received, sent, ignored, closed }
     }
 
     fn now(&self) -> turn_client_proto::stun::Instant {
@@ -115,6 +121,7 @@ impl Driver {
         let next = self.client.poll(now);
         while let Some(transmit) = self.client.poll_transmit(now) {
             self.road.send(&transmit.data, transmit.to);
+            self.sent.push(transmit.data.to_vec());
         }
         self.closed = matches!(next, TurnPollRet::Closed);
         if !self.closed
@@ -207,6 +214,21 @@ impl Driver {
         peer.send_to(&answer, relayed).unwrap();
         let received = self.until("data of the peer", |driver| driver.received.pop_front());
         assert_eq!(received, (address, answer), "from the peer to the client");
+    }
+
+    /// The attributes of each request that the client has signed.
+    fn signed(&self) -> Vec<Vec<AttributeType>> {
+        let requests = self.sent.iter().filter_map(|bytes| Message::parse(bytes).ok());
+        let signed = requests.filter(|message| Integrity::of(message).is_some());
+        let kinds = [
+            AttributeType::USERNAME,
+            AttributeType::USERHASH,
+            AttributeType::MESSAGE_INTEGRITY,
+            AttributeType::MESSAGE_INTEGRITY_SHA256,
+        ];
+        signed
+            .map(|message| kinds.into_iter().filter(|kind| message.has(*kind)).collect())
+            .collect()
     }
 
     fn delete(&mut self) {
@@ -348,4 +370,77 @@ fn one_allocation_can_have_a_relay_of_either_family() {
     let peer = peer();
     driver.permit(peer.local_addr().unwrap());
     driver.exchange(&peer, relayed[0], b"to the family of its peer");
+}
+
+/// What RFC 8489 has: the better algorithm, and a hash for a name.
+fn modern(credentials: TurnCredentials, anonymous: Feature) -> TurnConfig {
+    let mut config = TurnConfig::new(credentials);
+    config.set_supported_integrity(IntegrityAlgorithm::Sha256);
+    config.set_anonymous_username(anonymous);
+    config
+}
+
+#[test]
+fn a_client_that_insists_on_sha256_and_on_hiding_its_name_is_served() {
+    let server = Server::start();
+    for road in [Road::udp(), Road::tcp(&server)] {
+        let config = modern(TurnCredentials::new("user1", "test"), Feature::Required);
+        let mut driver = Driver::new(&server, road, config);
+        let (relayed, peer) = (driver.allocated(), peer());
+        driver.bind(peer.local_addr().unwrap());
+        driver.exchange(&peer, relayed, b"four");
+        driver.delete();
+        let signed = driver.signed();
+        assert!(signed.len() >= 3, "{signed:?}");
+        for request in signed {
+            let wanted = [AttributeType::USERHASH, AttributeType::MESSAGE_INTEGRITY_SHA256];
+            assert_eq!(request, wanted);
+        }
+    }
+}
+
+#[test]
+fn a_client_that_takes_the_best_of_what_is_offered_takes_sha256() {
+    let server = Server::start();
+    let mut config = config();
+    config.add_supported_integrity(IntegrityAlgorithm::Sha256);
+    let mut driver = Driver::new(&server, Road::udp(), config);
+    driver.allocated();
+    driver.delete();
+    for request in driver.signed() {
+        assert_eq!(request.last(), Some(&AttributeType::MESSAGE_INTEGRITY_SHA256));
+    }
+}
+
+/// Nobody can find a time-limited name by its hash: the server asks for it, and the client that is
+/// free to say it does.
+#[test]
+fn a_client_with_time_limited_credentials_says_its_name_when_it_is_asked_to() {
+    let server = Server::start();
+    let expires = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() + 600;
+    let (user, password) = time_limited(b"s3cret", "somebody", expires);
+    let config = modern(TurnCredentials::new(&user, &password), Feature::Auto);
+    let mut driver = Driver::new(&server, Road::udp(), config);
+    let (relayed, peer) = (driver.allocated(), peer());
+    driver.permit(peer.local_addr().unwrap());
+    driver.exchange(&peer, relayed, b"from a guest");
+    let users: Vec<_> = driver.signed().iter().map(|request| request[0]).collect();
+    assert_eq!(users[0], AttributeType::USERHASH);
+    assert!(users[1..].iter().all(|user| *user == AttributeType::USERNAME), "{users:?}");
+}
+
+#[test]
+fn where_no_name_can_be_found_none_is_hidden() {
+    let expires = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() + 600;
+    let guest = time_limited(b"s3cret", "somebody", expires);
+    for (changes, (user, password)) in [
+        ("[auth]\nusers = []", guest),
+        ("[auth]\nusername_anonymity = false", ("user1".to_owned(), "test".to_owned())),
+    ] {
+        let server = Server::with(changes);
+        let config = modern(TurnCredentials::new(&user, &password), Feature::Auto);
+        let mut driver = Driver::new(&server, Road::udp(), config);
+        driver.allocated();
+        assert_eq!(driver.signed()[0][0], AttributeType::USERNAME, "{changes}");
+    }
 }

@@ -276,6 +276,23 @@ fn an_unknown_name_an_unknown_hash_and_a_wrong_password_get_the_same_answer() {
     }
 }
 
+/// Unknown users are checked against a key that is nobody's; whoever knew it would be nobody still.
+#[test]
+fn nobodys_key_lets_nobody_in() {
+    let mut sim = Sim::new();
+    let (client, login) = alice(&mut sim);
+    let nonce_key = common::sim::config().credentials.nonce_key;
+    let key = PasswordAlgorithm::Sha256.key(b"", REALM, &nonce_key).keyed(Integrity::Sha256);
+    for user in ["", "nobody"] {
+        let named = vec![(AttributeType::USERNAME, user.into())];
+        let hashed = vec![(AttributeType::USERHASH, hash_of(user))];
+        for user in [named, hashed] {
+            let login = Login { user, ..login.clone() }.keys(&[key.clone()]);
+            rejected(&allocate(&mut sim, client, &login), 401);
+        }
+    }
+}
+
 /// Either key goes with either attribute, and the answer carries what the client can check.
 #[test]
 fn answers_carry_the_integrity_that_the_rfc_wants() {
