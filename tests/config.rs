@@ -224,6 +224,16 @@ fn a_key_of_a_wrong_type_is_told_on_its_line_whichever_it_is() {
 }
 
 #[test]
+fn users_may_hide_their_names_unless_the_operator_says_no() {
+    let anonymity = |text: &str| {
+        let text = format!("realm = \"x\"\n[auth]\nsecrets = [\"s\"]\n{text}");
+        parse(&text).expect("fine").credentials.username_anonymity
+    };
+    assert!(anonymity(""));
+    assert!(!anonymity("username_anonymity = false"));
+}
+
+#[test]
 fn the_contract_of_names_is_kept() {
     let config = parse(
         r#"

@@ -14,7 +14,10 @@ use std::time::{Duration, Instant};
 
 use common::client::{Client, PATIENCE, eventually, hear, peer, write};
 use common::server::Server;
-use hairpin::wire::{AttributeType, Class, ErrorCode, IntegrityKey, Message, Method};
+use hairpin::wire::password_algorithm::userhash;
+use hairpin::wire::{
+    AttributeType, Class, ErrorCode, Integrity, IntegrityKey, Message, Method, PasswordAlgorithm,
+};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -66,6 +69,16 @@ fn a_challenge_is_at_most_three_times_as_long_as_its_request() {
         assert!(answer.len() <= 60, "{method}: {} bytes", answer.len());
         assert!(!has(&answer, AttributeType::SOFTWARE));
         assert!(!has(&answer, AttributeType::FINGERPRINT));
+        assert!(!has(&answer, AttributeType::PASSWORD_ALGORITHMS));
+
+        // What may be a real Allocate is told of all that RFC 8489 has.
+        let real = write(method, Class::Request, &|writer| {
+            writer.attribute(AttributeType::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
+        });
+        assert_eq!(real.len(), 28);
+        let answer = ask(server.address(), &real);
+        assert!(answer.len() <= 84, "{method}: {} bytes", answer.len());
+        assert!(has(&answer, AttributeType::PASSWORD_ALGORITHMS));
     }
 }
 
@@ -178,6 +191,8 @@ fn what_is_no_request_gets_no_answer() {
 fn flood() -> Vec<Vec<u8>> {
     let mut packets = unanswered();
     let key = IntegrityKey::long_term(b"user1", b"example.org", b"guess");
+    let modern = PasswordAlgorithm::Sha256.key(b"user1", b"example.org", b"guess");
+    let modern = modern.keyed(Integrity::Sha256);
     for method in [
         Method::BINDING,
         Method::ALLOCATE,
@@ -193,8 +208,17 @@ fn flood() -> Vec<Vec<u8>> {
                 writer.attribute(AttributeType::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
                 writer.attribute(AttributeType::USERNAME, name);
                 writer.attribute(AttributeType::REALM, b"example.org");
-                writer.attribute(AttributeType::NONCE, b"obMatJos2AAAAabcdefghijkl");
+                writer.attribute(AttributeType::NONCE, b"obMatJos2AAAAabcdefghijk");
                 writer.integrity(&key);
+            }));
+            packets.push(write(method, Class::Request, &|writer| {
+                writer.attribute(AttributeType::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
+                writer.attribute(AttributeType::USERHASH, &userhash(name, b"example.org"));
+                writer.attribute(AttributeType::REALM, b"example.org");
+                writer.attribute(AttributeType::NONCE, b"obMatJos2wAAAabcdefghijk");
+                writer.attribute(AttributeType::PASSWORD_ALGORITHMS, &PasswordAlgorithm::OFFER);
+                writer.attribute(AttributeType::PASSWORD_ALGORITHM, &[0, 2, 0, 0]);
+                writer.integrity(&modern);
             }));
         }
     }

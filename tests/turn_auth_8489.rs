@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::slice::from_ref;
+
 use common::sim::{SECRET, time_limited_password};
 use common::{
     Action, AttributeType, Class, Client, ErrorCode, IntegrityKey, Method, Packet, Response, Sim,
@@ -203,9 +205,9 @@ fn algorithms_that_are_not_those_offered_are_a_bad_request() {
     let (client, login) = alice(&mut sim);
     let swapped = [MD5, SHA256].concat();
     let longer = [BOTH, &[0, 0x77, 0, 0]].concat();
-    let cases: [(Option<&[u8]>, Option<&[u8]>); 11] = [
-        (None, Some(&SHA256)),
-        (None, Some(&MD5)),
+    for (algorithms, algorithm) in [
+        (None, Some(&SHA256[..])),
+        (None, Some(&MD5[..])),
         (Some(BOTH), None),
         (Some(&MD5), Some(&MD5)),
         (Some(&SHA256), Some(&SHA256)),
@@ -215,8 +217,7 @@ fn algorithms_that_are_not_those_offered_are_a_bad_request() {
         (Some(BOTH), Some(&[0, 0x77, 0, 0])),
         (Some(BOTH), Some(&[0, 2])),
         (Some(BOTH), Some(&[0, 2, 0, 4, 1, 2, 3, 4])),
-    ];
-    for (algorithms, algorithm) in cases {
+    ] {
         for of in [PasswordAlgorithm::Md5, PasswordAlgorithm::Sha256] {
             let key = key("alice", "wonderland", of, Integrity::Sha256);
             let login = login.clone().choosing(algorithms, algorithm).keys(&[key]);
@@ -287,7 +288,7 @@ fn nobodys_key_lets_nobody_in() {
         let named = vec![(AttributeType::USERNAME, user.into())];
         let hashed = vec![(AttributeType::USERHASH, hash_of(user))];
         for user in [named, hashed] {
-            let login = Login { user, ..login.clone() }.keys(&[key.clone()]);
+            let login = Login { user, ..login.clone() }.keys(from_ref(&key));
             rejected(&allocate(&mut sim, client, &login), 401);
         }
     }
@@ -491,7 +492,7 @@ fn a_hash_goes_with_the_old_key_and_integrity_too() {
     let mut sim = Sim::new();
     let (client, login) = alice(&mut sim);
     let old = IntegrityKey::long_term(b"alice", REALM, b"wonderland");
-    let login = login.hashed("alice").choosing(None, None).keys(&[old.clone()]);
+    let login = login.hashed("alice").choosing(None, None).keys(from_ref(&old));
     succeeded(&allocate(&mut sim, client, &login), &old);
 }
 

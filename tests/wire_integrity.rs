@@ -151,7 +151,7 @@ fn an_algorithm_is_read_as_it_is_written_and_nothing_else_is() {
         assert_eq!(PasswordAlgorithm::decode(&algorithm.encode()), Some(algorithm));
     }
     let offered: Vec<_> =
-        PasswordAlgorithm::OFFER.chunks(4).map(|entry| PasswordAlgorithm::decode(entry)).collect();
+        PasswordAlgorithm::OFFER.chunks(4).map(PasswordAlgorithm::decode).collect();
     let both = [PasswordAlgorithm::Sha256, PasswordAlgorithm::Md5].map(Some);
     assert_eq!(offered, both, "in the order of preference");
     for value in [&b""[..], b"\0\x02", b"\0\0\0\0", b"\0\x03\0\0", b"\x01\x02\0\0", b"\0\x02\0\x01"]
