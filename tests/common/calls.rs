@@ -72,7 +72,7 @@ impl Calls {
         let users = vec![User { name: USER.into(), password: PASSWORD.into() }];
         let config = Config {
             realm: REALM.into(),
-            credentials: Credentials { users, secrets: vec![], nonce_key: [7; 32] },
+            credentials: Credentials { users, nonce_key: [7; 32], ..Credentials::default() },
             relay,
             acl: Acl { allow: vec![], deny: vec![], own, listening_ports: vec![3478] },
             limits: Limits::default(),
