@@ -86,7 +86,7 @@ impl Options {
     }
 
     pub(crate) fn warmup(&self) -> f64 {
-        if self.quick { 0.2 } else { 0.5 }
+        if self.quick { 0.2 } else { (self.seconds() / 2.0).min(0.5) }
     }
 
     pub(crate) fn sections(&self) -> &[Section] {

@@ -9,7 +9,7 @@ use crate::load::port::{Connection, Port, Ports};
 use crate::load::{Clock, is_interrupted};
 use crate::net::Endpoint;
 use crate::turn::Transport;
-use crate::wire::{AttributeType, Message, Method};
+use crate::wire::{AttributeType, Kind, Message, Method, kind_of};
 
 /// How long a connection may take to come about.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -191,6 +191,19 @@ impl Clients {
     }
 }
 
+/// The messages in what one receive brought: the kernel may have joined answers to a request and
+/// to its repetition.
+fn joined(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let &[first, _, high, low, ..] = bytes else { return None };
+        let header = if kind_of(&[first]) == Kind::Stun { 20 } else { 4 };
+        let length = header + usize::from(u16::from_be_bytes([high, low]));
+        let (message, rest) = bytes.split_at(length.min(bytes.len()));
+        bytes = rest;
+        Some(message)
+    })
+}
+
 /// What comes for `request` in so much time; other things may come, and are left aside.
 fn response(port: &mut Port, request: &[u8], patience: Duration) -> io::Result<Option<Vec<u8>>> {
     let is_ours = |bytes: &[u8]| {
@@ -203,7 +216,7 @@ fn response(port: &mut Port, request: &[u8], patience: Duration) -> io::Result<O
             let mut buffer = vec![0; 65_535];
             endpoint.socket().set_read_timeout(Some(patience))?;
             endpoint.socket().recv(&mut buffer).map(|length| {
-                found = Some(buffer[..length].to_vec()).filter(|bytes| is_ours(bytes));
+                found = joined(&buffer[..length]).find(|bytes| is_ours(bytes)).map(<[u8]>::to_vec);
             })
         }
         Port::Tcp(connection) => {
@@ -227,5 +240,21 @@ fn response(port: &mut Port, request: &[u8], patience: Duration) -> io::Result<O
             Err(error)
         }
         _ => Ok(found),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_that_the_kernel_has_joined_are_told_apart() {
+        let answer = |id: u8| [&[1, 1, 0, 4, 0x21, 0x12, 0xA4, 0x42][..], &[id; 16]].concat();
+        let both = [answer(7), answer(9), vec![0x40, 1, 0, 2, 5, 5]].concat();
+        let lengths: Vec<_> = joined(&both).map(<[u8]>::len).collect();
+        assert_eq!(lengths, [24, 24, 6]);
+        // What is cut short, or no message at all, is handed out as far as it goes.
+        assert_eq!(joined(&both[..30]).map(<[u8]>::len).collect::<Vec<_>>(), [24, 6]);
+        assert_eq!(joined(b"abc").count(), 0);
     }
 }
