@@ -1,4 +1,4 @@
-//! Attribute types (RFC 8489 §18.3, RFC 8656 §18) and which of them this server knows.
+//! Attribute types (RFC 8489 §18.3, RFC 8656 §18, RFC 6062 §6.2) and which of them this server knows.
 
 use std::fmt;
 
@@ -70,6 +70,7 @@ known_attributes! {
     USERHASH = 0x001E, "RFC 8489 §14.4";
     XOR_MAPPED_ADDRESS = 0x0020, "RFC 8489 §14.2";
     RESERVATION_TOKEN = 0x0022, "RFC 8656 §18.10";
+    CONNECTION_ID = 0x002A, "RFC 6062 §6.2.1";
     ADDITIONAL_ADDRESS_FAMILY = 0x8000, "RFC 8656 §18.11";
     ADDRESS_ERROR_CODE = 0x8001, "RFC 8656 §18.12";
     PASSWORD_ALGORITHMS = 0x8002, "RFC 8489 §14.11";

@@ -1,4 +1,4 @@
-//! Error codes (RFC 8489 §14.8, RFC 8656 §19).
+//! Error codes (RFC 8489 §14.8, RFC 8656 §19, RFC 6062 §6.3).
 
 /// An error code with its reason phrase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,6 +25,10 @@ impl ErrorCode {
     pub const UNSUPPORTED_TRANSPORT: Self = Self(442);
     /// The peer's family is not the relayed address's.
     pub const PEER_ADDRESS_FAMILY_MISMATCH: Self = Self(443);
+    /// There is a connection to that peer already, or one is being made.
+    pub const CONNECTION_ALREADY_EXISTS: Self = Self(446);
+    /// The peer refused the connection or did not answer in time.
+    pub const CONNECTION_TIMEOUT_OR_FAILURE: Self = Self(447);
     /// The user holds as many allocations as they may.
     pub const ALLOCATION_QUOTA_REACHED: Self = Self(486);
     /// The server cannot: no port, no memory, no room in a table.
@@ -48,6 +52,8 @@ impl ErrorCode {
             441 => "Wrong Credentials",
             442 => "Unsupported Transport Protocol",
             443 => "Peer Address Family Mismatch",
+            446 => "Connection Already Exists",
+            447 => "Connection Timeout or Failure",
             486 => "Allocation Quota Reached",
             508 => "Insufficient Capacity",
             _ => "",

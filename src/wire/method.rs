@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A method (RFC 8489 §18.1, RFC 8656 §17). Twelve bits.
+/// A method (RFC 8489 §18.1, RFC 8656 §17, RFC 6062 §6.1). Twelve bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Method(u16);
 
@@ -21,6 +21,12 @@ impl Method {
     pub const CREATE_PERMISSION: Self = Self(0x008);
     /// ChannelBind.
     pub const CHANNEL_BIND: Self = Self(0x009);
+    /// Connect.
+    pub const CONNECT: Self = Self(0x00A);
+    /// ConnectionBind.
+    pub const CONNECTION_BIND: Self = Self(0x00B);
+    /// ConnectionAttempt, only as an indication.
+    pub const CONNECTION_ATTEMPT: Self = Self(0x00C);
 
     /// The method with this number; only the low twelve bits count.
     pub const fn new(number: u16) -> Self {
@@ -81,6 +87,9 @@ impl fmt::Display for Method {
             Self::DATA => "Data",
             Self::CREATE_PERMISSION => "CreatePermission",
             Self::CHANNEL_BIND => "ChannelBind",
+            Self::CONNECT => "Connect",
+            Self::CONNECTION_BIND => "ConnectionBind",
+            Self::CONNECTION_ATTEMPT => "ConnectionAttempt",
             Self(other) => return write!(f, "method {other:#05x}"),
         })
     }

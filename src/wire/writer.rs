@@ -109,6 +109,12 @@ impl<'a> MessageWriter<'a> {
         self.attribute(AttributeType::FINGERPRINT, &value)
     }
 
+    /// Sets the length and gives what was written; `None` where it did not fit.
+    pub fn written(&mut self) -> Option<&[u8]> {
+        let length = self.finish()?;
+        self.buffer.get(..length)
+    }
+
     /// Sets the length and gives the number of bytes written; `None` where they did not fit.
     #[inline]
     pub fn finish(&mut self) -> Option<usize> {
