@@ -17,6 +17,8 @@ pub mod batch;
 pub mod endpoint;
 pub mod offload;
 pub mod output;
+pub mod peer;
+pub mod pipe;
 pub mod relay;
 mod sys;
 pub mod tcp;

@@ -1,5 +1,7 @@
 //! TCP: listeners, and connections that carry frames both ways.
 
+mod data;
+
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -249,7 +251,7 @@ pub const READ_BYTES: usize = 64 * 1024;
 pub const OUTPUT_LIMIT: usize = 256 * 1024;
 
 /// Bytes that may wait unsent in the kernel, beyond what is in flight.
-const UNSENT_LIMIT: u32 = 128 * 1024;
+pub(super) const UNSENT_LIMIT: u32 = 128 * 1024;
 
 /// An empty deframer keeps no more memory than this.
 const KEPT_CAPACITY: usize = 4096;

@@ -1,0 +1,69 @@
+//! A client's connection once its last message was read: the end of a pipe (RFC 6062 §5.4), and
+//! its way to another worker.
+
+use std::io::{self, Write};
+use std::mem;
+use std::net::Shutdown;
+use std::time::Duration;
+
+use mio::event::Source;
+use mio::{Interest, Registry, Token};
+use socket2::SockRef;
+
+use super::{Connection, Deframer};
+use crate::net::pipe::End;
+
+impl Connection {
+    /// Has the connection announced under another token, first of all if it is ready now.
+    ///
+    /// # Errors
+    ///
+    /// That of `epoll_ctl`.
+    pub fn rename(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        self.stream.reregister(registry, token, Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// Has it announced no more, so that it can be registered elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// That of `epoll_ctl`.
+    pub fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        self.stream.deregister(registry)
+    }
+}
+
+impl End for Connection {
+    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Connection::receive(self, buffer)
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        End::flush(self)?;
+        self.stream.write(bytes)
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        End::flush(self)?;
+        self.stream.shutdown(Shutdown::Write)
+    }
+
+    fn reset(&mut self) {
+        // Failing, the end is an ordinary one.
+        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.has_output() {
+            Connection::flush(self)?;
+        }
+        if self.has_output() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+    }
+}
+
+impl Deframer {
+    /// What was read beyond the last frame.
+    pub fn take_rest(&mut self) -> Vec<u8> {
+        mem::take(&mut self.kept)
+    }
+}
