@@ -147,6 +147,7 @@ fn start_workers(
     let crowd = CrowdLimits {
         total: limits.tcp_connections,
         per_source: limits.tcp_connections_per_source,
+        peers: limits.peer_connections,
     };
     let mut handles = Vec::with_capacity(workers);
     for seat in worker::seats(workers, quota, crowd).map_err(|e| cannot(&e))? {

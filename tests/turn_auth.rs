@@ -265,8 +265,8 @@ fn errors_after_authentication_are_signed() {
     assert_eq!(unknown.authentic, Some(true));
     let response = unknown.rejected(420);
     assert_eq!(response.get(AttributeType::UNKNOWN_ATTRIBUTES), [0x7F, 0x31]);
-    let tcp = [(AttributeType::REQUESTED_TRANSPORT, &[6, 0, 0, 0][..])];
-    sim.request(client, Method::ALLOCATE, &tcp).rejected(442);
+    let sctp = [(AttributeType::REQUESTED_TRANSPORT, &[132, 0, 0, 0][..])];
+    sim.request(client, Method::ALLOCATE, &sctp).rejected(442);
     let bad = sim.request(client, Method::ALLOCATE, &[]);
     assert_eq!(bad.authentic, Some(true));
     bad.rejected(400);

@@ -4,12 +4,12 @@
 mod common;
 
 use common::{
-    AttributeType, Client, Drop, ErrorCode, Method, OTHER_PEER, OpenError, PEER, PEER_V6, Sim, V6,
-    addr, secs,
+    AttributeType, Client, ConnectError, Drop, ErrorCode, Method, OTHER_PEER, OpenError, PEER,
+    PEER_V6, Sim, V6, addr, secs,
 };
 use hairpin::turn::{Moment, Now, Stats};
 
-const ERRORS: [ErrorCode; 12] = [
+const ERRORS: [ErrorCode; 14] = [
     ErrorCode::BAD_REQUEST,
     ErrorCode::UNAUTHENTICATED,
     ErrorCode::FORBIDDEN,
@@ -20,6 +20,8 @@ const ERRORS: [ErrorCode; 12] = [
     ErrorCode::WRONG_CREDENTIALS,
     ErrorCode::UNSUPPORTED_TRANSPORT,
     ErrorCode::PEER_ADDRESS_FAMILY_MISMATCH,
+    ErrorCode::CONNECTION_ALREADY_EXISTS,
+    ErrorCode::CONNECTION_TIMEOUT_OR_FAILURE,
     ErrorCode::ALLOCATION_QUOTA_REACHED,
     ErrorCode::INSUFFICIENT_CAPACITY,
 ];
@@ -65,6 +67,7 @@ fn allocated(sim: &mut Sim) -> Client {
 fn every_error_and_every_drop_is_counted_as_what_it_is() {
     let mut sim = Sim::with(|config| {
         config.limits.permissions_per_allocation = 2;
+        config.limits.connections_per_allocation = 1;
         config.relay.addresses.retain(|ip| ip.is_ipv4());
     });
     sim.quota = 2;
@@ -133,7 +136,7 @@ fn every_error_and_every_drop_is_counted_as_what_it_is() {
         sim.deliver(client, &packet.encode()).dropped();
     });
     counts_drop(&mut sim, Drop::Unsupported, |sim| {
-        let packet = sim.packet(Method::new(0x00B)).encode();
+        let packet = sim.packet(Method::new(0x00D)).encode();
         sim.deliver(client, &packet).dropped();
     });
     counts_drop(&mut sim, Drop::Response, |sim| {
@@ -163,6 +166,24 @@ fn every_error_and_every_drop_is_counted_as_what_it_is() {
         let packet = sim.packet(Method::REFRESH);
         sim.deliver(client, &sim.sign(client, packet).encode()).dropped();
         sim.reply_room = 1500;
+    });
+
+    sim.quota = 3;
+    let caller = sim.tcp_client("198.51.100.3:4000");
+    sim.allocate_tcp(caller).success();
+    sim.permit(caller, PEER).success();
+    sim.connect(caller, PEER).nothing();
+    counts_error(&mut sim, ErrorCode::CONNECTION_ALREADY_EXISTS, |sim| {
+        sim.connect(caller, PEER).rejected(446);
+    });
+    counts_error(&mut sim, ErrorCode::INSUFFICIENT_CAPACITY, |sim| {
+        sim.connect(caller, OTHER_PEER).rejected(508);
+    });
+    counts_drop(&mut sim, Drop::TooMany, |sim| {
+        assert_eq!(sim.peer_connects("9.0.0.1:7001", caller), None);
+    });
+    counts_error(&mut sim, ErrorCode::CONNECTION_TIMEOUT_OR_FAILURE, |sim| {
+        sim.connected(Err(ConnectError::Failed));
     });
 
     // Not one was forgotten.
@@ -212,6 +233,20 @@ fn every_counter_and_gauge_moves() {
     let stats = sim.stats();
     assert_eq!((stats.allocations_expired, stats.allocations_ended), (1, 1));
     sim.nothing_left();
+
+    let client = sim.tcp_client("198.51.100.1:4000");
+    sim.allocate_tcp(client).success();
+    sim.permit(client, PEER).success();
+    let id = sim.connect_to(client, PEER);
+    let data = sim.tcp_client("198.51.100.1:4001");
+    sim.bind_connection(data, id).success();
+    assert!(sim.peer_connects("9.0.0.1:7001", client).is_some());
+    let stats = sim.stats();
+    assert_eq!((stats.connects, stats.connection_attempts, stats.connection_binds), (1, 1, 1));
+    assert_eq!(stats.connections, 2);
+    sim.pass(secs(30));
+    let stats = sim.stats();
+    assert_eq!((stats.connections_unbound, stats.connections), (1, 1));
 }
 
 /// An allocation that never came to be has not ended either.

@@ -254,6 +254,7 @@ impl Limits {
             nonce_lifetime: Lifetime::from_secs(self.nonce_lifetime_secs),
             permissions_per_allocation: self.permissions_per_allocation,
             channels_per_allocation: self.channels_per_allocation,
+            connections_per_allocation: self.peer_connections_per_allocation,
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
+use crate::turn::connection_bind::ConnectionBind;
 use crate::turn::moment::Lifetime;
-use crate::turn::tuple::{CoreId, Path, PeerAddr, RelayId, RelayedAddr};
+use crate::turn::tuple::{ConnectionId, CoreId, Path, PeerAddr, RelayId, RelayedAddr};
 use crate::wire::{ChannelNumber, Header};
 
 /// What becomes of one packet. Returned by value: the hot path queues nothing.
@@ -91,6 +92,46 @@ pub enum Action {
         /// Charge the allocation to this user's quota first; `None` where it is charged already.
         charge: Option<Username>,
     },
+    /// Listen for peers at a relayed address (RFC 6062 §5.1) and answer with
+    /// `handle_relay_opened`.
+    OpenListener {
+        /// The core's name for it.
+        relay: RelayId,
+        /// The local address and port to listen at.
+        local: RelayedAddr,
+        /// As for [`Action::OpenRelay`].
+        charge: Option<Username>,
+    },
+    /// Connect to a peer (RFC 6062 §5.2) and answer with `handle_connected`.
+    Connect {
+        /// The core's name for the connection.
+        connection: ConnectionId,
+        /// Whose address it comes from.
+        relay: RelayId,
+        /// Where to.
+        peer: PeerAddr,
+    },
+    /// Bring a client's connection to the core that made this connection id, and tell that one by
+    /// `handle_connection_bind`; or this one, by `handle_bind_refused`, that it can't be done.
+    Bind {
+        /// The client's connection. Nothing behind its ConnectionBind has been read.
+        path: Path,
+        /// What the client asked for.
+        bind: Box<ConnectionBind>,
+    },
+    /// Relay between a peer data connection and a client's from now on, bytes as they are (RFC
+    /// 6062 §5.4), those that came before included; tell `handle_connection_gone` of the end.
+    Join {
+        /// The peer data connection.
+        connection: ConnectionId,
+        /// The client data connection.
+        path: Path,
+    },
+    /// Close a connection with a peer now, and the client's that is joined to it (RFC 6062 §5.5).
+    Disconnect {
+        /// Which one.
+        connection: ConnectionId,
+    },
     /// Take the socket that was reserved under a token and answer with `handle_relay_opened`.
     TakeReserved {
         /// The core's name for it from now on.
@@ -100,7 +141,7 @@ pub enum Action {
         /// Who asks; a reservation serves only the user that made it.
         charge: Username,
     },
-    /// Close a relay socket now: no packet may leave or arrive by it any more.
+    /// Close a relay socket or a listener now: nothing may leave or arrive by it any more.
     CloseRelay {
         /// Which one. The name is free for reuse at once.
         relay: RelayId,

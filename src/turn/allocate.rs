@@ -12,11 +12,8 @@ use crate::turn::refresh::lifetime_of;
 use crate::turn::request::{Reject, Request, reject};
 use crate::turn::table::AllocationId;
 use crate::turn::timer::Timer;
-use crate::turn::tuple::Family;
+use crate::turn::tuple::{Family, Protocol};
 use crate::wire::{AttributeType, ErrorCode};
-
-/// UDP's number in REQUESTED-TRANSPORT (RFC 8656 §18.8).
-const PROTOCOL_UDP: u8 = 17;
 
 impl Server {
     pub(super) fn allocate(
@@ -85,11 +82,24 @@ impl Server {
     fn read_wish(&self, request: &Request<'_>) -> Result<Wish, Reject> {
         let message = request.message;
 
-        // Step 3: REQUESTED-TRANSPORT is there and well-formed (400), and UDP (442).
-        match message.find(AttributeType::REQUESTED_TRANSPORT) {
-            Some(&[PROTOCOL_UDP, _, _, _]) => {}
-            Some(&[_, _, _, _]) => return reject(ErrorCode::UNSUPPORTED_TRANSPORT),
+        // Step 3: REQUESTED-TRANSPORT is there and well-formed (400), and UDP or TCP (442).
+        let protocol = match message.find(AttributeType::REQUESTED_TRANSPORT) {
+            Some(&[number, _, _, _]) => {
+                Protocol::from_number(number).ok_or(ErrorCode::UNSUPPORTED_TRANSPORT)?
+            }
             Some(_) | None => return reject(ErrorCode::BAD_REQUEST),
+        };
+        // RFC 6062 §5.1: TCP only for a client on a stream, and without what is about datagrams.
+        let about_datagrams = [
+            AttributeType::DONT_FRAGMENT,
+            AttributeType::EVEN_PORT,
+            AttributeType::RESERVATION_TOKEN,
+        ];
+        if protocol == Protocol::Tcp
+            && (!request.path.tuple.transport.is_stream()
+                || about_datagrams.into_iter().any(|kind| message.has(kind)))
+        {
+            return reject(ErrorCode::BAD_REQUEST);
         }
 
         // Step 4: DONT-FRAGMENT is supported, so there is nothing to refuse.
@@ -142,7 +152,7 @@ impl Server {
         // Steps 10 and 11, quota and redirection: the shell charges the quota when it opens the
         // first socket, as all workers share it.
         let lifetime = self.granted(lifetime_of(request)?);
-        Ok(Wish { port, token, families, lifetime })
+        Ok(Wish { protocol, port, token, families, lifetime })
     }
 
     /// The local addresses to relay from for a client that reached `server`.

@@ -6,7 +6,7 @@ use crate::turn::moment::{Lifetime, Now};
 use crate::turn::request::{Reject, Request, reject};
 use crate::turn::table::{AllocationId, Channel};
 use crate::turn::timer::Timer;
-use crate::turn::tuple::{Family, PeerAddr};
+use crate::turn::tuple::{Family, PeerAddr, Protocol};
 use crate::wire::{AttributeType, ChannelNumber, ErrorCode};
 
 /// RFC 8656 §12: ten minutes unless refreshed.
@@ -20,6 +20,10 @@ impl Server {
         reply: &mut [u8],
     ) -> Result<Verdict, Reject> {
         let id = self.allocation_of(request)?;
+        // A channel carries datagrams; a TCP allocation has none (RFC 6062 §3).
+        if self.table.get(id).is_some_and(|allocation| allocation.protocol == Protocol::Tcp) {
+            return reject(ErrorCode::FORBIDDEN);
+        }
 
         // Both attributes, and a number within 0x4000–0x4FFF: else 400.
         let Some(&[high, low, _, _]) = request.message.find(AttributeType::CHANNEL_NUMBER) else {

@@ -89,6 +89,8 @@ pub struct Limits {
     pub permissions_per_allocation: usize,
     /// Channels of one allocation.
     pub channels_per_allocation: usize,
+    /// Connections with peers of one allocation (RFC 6062), those being made included.
+    pub connections_per_allocation: usize,
 }
 
 impl Default for Limits {
@@ -98,6 +100,7 @@ impl Default for Limits {
             nonce_lifetime: Lifetime::from_secs(3600),
             permissions_per_allocation: 512,
             channels_per_allocation: 512,
+            connections_per_allocation: 64,
         }
     }
 }

@@ -7,7 +7,7 @@
 //! handle_peer(now, relay, peer, length) -> Verdict       poll_action() -> Option<Action>
 //! handle_relay_opened(now, relay, result)                poll_timeout() -> Option<Moment>
 //! handle_client_gone(now, tuple)                         handle_neighbour(now, from, to, length)
-//! handle_relay_elsewhere(relayed_addr, core, open)
+//! handle_relay_elsewhere(relayed_addr, core, open)       … and more for TCP allocations
 //! ```
 //!
 //! After each `handle_*`, drain `poll_action` until it is empty, then read `poll_timeout`. The hot
@@ -26,6 +26,9 @@ mod binding;
 mod channel;
 mod claim;
 pub mod config;
+mod connect;
+mod connection;
+mod connection_bind;
 mod map;
 pub mod moment;
 mod nonce;
@@ -45,7 +48,10 @@ pub mod tuple;
 
 pub use action::{Action, OpenError, Reservation, ReservationToken, Username, Verdict};
 pub use config::Config;
+pub use connect::ConnectError;
+pub use connection_bind::ConnectionBind;
 pub use moment::{Lifetime, Moment, Now};
 pub use server::Server;
 pub use stats::Stats;
-pub use tuple::{CoreId, FiveTuple, Link, Path, PeerAddr, RelayId, RelayedAddr, Transport};
+pub use tuple::{ConnectionId, CoreId, FiveTuple, Link, Path, PeerAddr, Protocol};
+pub use tuple::{RelayId, RelayedAddr, Transport};

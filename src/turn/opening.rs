@@ -13,7 +13,7 @@ use crate::turn::port::PortWish;
 use crate::turn::request::close;
 use crate::turn::table::{Allocation, AllocationId, Relay, slot};
 use crate::turn::timer::Timer;
-use crate::turn::tuple::{Family, RelayId, RelayedAddr};
+use crate::turn::tuple::{Family, Protocol, RelayId, RelayedAddr};
 use crate::wire::{AttributeType, Class, ErrorCode, MessageWriter, Method};
 
 /// How long a reserved port is held (RFC 8656 §7.2: at least 30 seconds).
@@ -24,6 +24,7 @@ const PORT_ATTEMPTS: usize = 16;
 /// What an Allocate asks for, beyond the defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Wish {
+    pub(super) protocol: Protocol,
     pub(super) port: PortWish,
     pub(super) token: Option<ReservationToken>,
     /// The families wanted, in the order in which they are opened.
@@ -62,6 +63,11 @@ impl Opening {
         }
     }
 
+    /// What its sockets speak.
+    pub(super) fn protocol(&self) -> Protocol {
+        self.wish.protocol
+    }
+
     /// Notes that the allocation shall end; true where that must wait for the shell's answer.
     pub(super) fn defer_end(&mut self) -> bool {
         self.doomed = true;
@@ -88,7 +94,8 @@ impl Server {
     /// Chooses a port and queues the action that opens it.
     fn ask_for(&mut self, id: AllocationId, family: Family) -> Result<(), ErrorCode> {
         let local = self.choose(id, family)?;
-        let relay = self.table.insert_relay(Relay { allocation: id, family, local });
+        let protocol = self.table.get(id).map_or(Protocol::Udp, |allocation| allocation.protocol);
+        let relay = self.table.insert_relay(Relay { allocation: id, family, protocol, local });
         self.queue_open(id, relay, local);
         Ok(())
     }
@@ -122,6 +129,10 @@ impl Server {
             *allocation.reservation.get_or_insert_with(|| ReservationToken(self.rng.random()))
         });
         let charge = (!allocation.charged).then(|| user.clone());
+        if allocation.protocol == Protocol::Tcp {
+            self.actions.push_back(Action::OpenListener { relay, local, charge });
+            return;
+        }
         let reserve =
             token.map(|token| Reservation { token, user, lifetime: RESERVATION_LIFETIME });
         self.actions.push_back(Action::OpenRelay { relay, local, reserve, charge });
@@ -136,18 +147,20 @@ impl Server {
         let charge = allocation.username.clone();
         // The address is told when the socket is there.
         let local = RelayedAddr(SocketAddr::new(allocation.path.tuple.server.ip(), 0));
-        let relay = self.table.insert_relay(Relay { allocation: id, family: Family::V4, local });
+        let (family, protocol) = (Family::V4, Protocol::Udp);
+        let relay = self.table.insert_relay(Relay { allocation: id, family, protocol, local });
         self.actions.push_back(Action::TakeReserved { relay, token, charge });
     }
 
-    /// What became of [`Action::OpenRelay`] or [`Action::TakeReserved`].
+    /// What became of [`Action::OpenRelay`], [`Action::OpenListener`] or [`Action::TakeReserved`].
     pub fn handle_relay_opened(
         &mut self,
         now: Now,
         relay: RelayId,
         result: Result<RelayedAddr, OpenError>,
     ) {
-        let Some(&Relay { allocation: id, family, local: asked }) = self.table.relay(relay) else {
+        let Some(&Relay { allocation: id, family, local: asked, .. }) = self.table.relay(relay)
+        else {
             return;
         };
         let doomed = match self.opening_mut(id) {

@@ -9,7 +9,7 @@ use crate::turn::moment::{Lifetime, Now};
 use crate::turn::request::{Reject, Request, reject};
 use crate::turn::table::{AllocationId, Permission};
 use crate::turn::timer::Timer;
-use crate::turn::tuple::{Family, PeerAddr};
+use crate::turn::tuple::{Family, PeerAddr, Protocol};
 use crate::wire::{AttributeType, ErrorCode, address};
 
 /// RFC 8656 §9: exactly five minutes.
@@ -85,7 +85,9 @@ impl Server {
         if self.is_relay_of(id, peer) {
             return reject(ErrorCode::FORBIDDEN);
         }
-        self.acl.permits(peer.0, self.is_own_relay(peer)).ok_or(Reject(ErrorCode::FORBIDDEN))
+        let protocol = self.table.get(id).map_or(Protocol::Udp, |allocation| allocation.protocol);
+        let own_relay = self.table.owner_by(protocol, self.to_local(peer)).is_some();
+        self.acl.permits(peer.0, own_relay).ok_or(Reject(ErrorCode::FORBIDDEN))
     }
 
     /// Installs or refreshes a permission; the caller has checked that there is room.
@@ -117,9 +119,15 @@ impl Server {
         })
     }
 
-    /// Whether the address is one that this server has open for relaying, here or elsewhere.
+    /// Whether the address is one that this server relays datagrams from, here or elsewhere.
     pub(super) fn is_own_relay(&self, peer: PeerAddr) -> bool {
         self.table.owner(self.to_local(peer)).is_some()
+    }
+
+    /// Judges a connection to or from a peer (RFC 6062 §5.2, §5.3).
+    pub(super) fn may_connect(&self, peer: SocketAddr) -> bool {
+        let owner = self.table.owner_by(Protocol::Tcp, self.to_local(PeerAddr(peer)));
+        self.acl.judge(peer, owner.is_some()).allowed
     }
 
     /// Whether the address is one that this very allocation relays from.

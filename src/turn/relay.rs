@@ -12,7 +12,7 @@ use crate::turn::action::{PayloadRange, Verdict};
 use crate::turn::moment::Now;
 use crate::turn::stats::Drop;
 use crate::turn::table::{Allocation, Owner};
-use crate::turn::tuple::{Family, FiveTuple, Path, PeerAddr, RelayId, RelayedAddr};
+use crate::turn::tuple::{Family, FiveTuple, Path, PeerAddr, Protocol, RelayId, RelayedAddr};
 use crate::wire::channel_data::{CHANNEL_DATA_HEADER, channel_data_header};
 use crate::wire::message::MAGIC_COOKIE;
 use crate::wire::writer::data_indication_header;
@@ -82,6 +82,10 @@ impl Server {
         ) else {
             return self.dropped(Drop::BadSend);
         };
+        // A control connection carries no data (RFC 6062 §3).
+        if allocation.protocol != Protocol::Udp {
+            return self.dropped(Drop::BadSend);
+        }
         let (Some(relay), 1..) = (allocation.relay(Family::of(peer.ip())), peer.port()) else {
             return self.dropped(Drop::BadSend);
         };

@@ -69,6 +69,8 @@ impl Server {
                 Method::REFRESH => self.refresh(now, &request, reply),
                 Method::CREATE_PERMISSION => self.create_permission(now, &request, reply),
                 Method::CHANNEL_BIND => self.channel_bind(now, &request, reply),
+                Method::CONNECT => self.connect(now, &request),
+                Method::CONNECTION_BIND => self.connection_bind(&request),
                 _ => {
                     self.stats.count_drop(Drop::Unsupported);
                     Ok(Verdict::Nothing)

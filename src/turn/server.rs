@@ -9,6 +9,7 @@ use crate::turn::acl::Acl;
 use crate::turn::action::{Action, ReservationToken, Verdict};
 use crate::turn::auth::Accounts;
 use crate::turn::config::{Config, Limits, Relay};
+use crate::turn::connection::Connections;
 use crate::turn::map::{Hasher, hasher};
 use crate::turn::moment::{Moment, Now};
 use crate::turn::nonce::NonceMint;
@@ -16,7 +17,9 @@ use crate::turn::port::Ports;
 use crate::turn::stats::{Drop, Stats};
 use crate::turn::table::{Allocation, AllocationId, Owner, Table, slot};
 use crate::turn::timer::{Timer, Timers};
-use crate::turn::tuple::{CoreId, Family, FiveTuple, Path, PeerAddr, RelayId, RelayedAddr};
+use crate::turn::tuple::{
+    CoreId, Family, FiveTuple, Path, PeerAddr, Protocol, RelayId, RelayedAddr,
+};
 use crate::wire::{Class, Kind, Message, Method, ParseError, kind_of};
 
 /// How many deadlines one call of [`Server::handle_timeout`] serves, so that many at once hold
@@ -32,6 +35,7 @@ pub struct Server {
     pub(super) relay: Relay,
     pub(super) limits: Limits,
     pub(super) table: Table,
+    pub(super) connections: Connections,
     pub(super) timers: Timers,
     pub(super) ports: Ports,
     /// Ports that this core holds for others, until their time is over.
@@ -53,6 +57,7 @@ impl Server {
             acl,
             limits,
             table: Table::new(keyed.clone()),
+            connections: Connections::new(keyed.clone()),
             timers: Timers::default(),
             ports: Ports::new(&relay, keyed.clone()),
             relay,
@@ -101,7 +106,9 @@ impl Server {
                 Method::ALLOCATE
                 | Method::REFRESH
                 | Method::CREATE_PERMISSION
-                | Method::CHANNEL_BIND,
+                | Method::CHANNEL_BIND
+                | Method::CONNECT
+                | Method::CONNECTION_BIND,
             ) => self.handle_request(now, path, message, reply),
             // A keep-alive (RFC 8489 §6.3.2): good as it is.
             (Class::Indication, Method::BINDING) => Verdict::Nothing,
@@ -120,15 +127,30 @@ impl Server {
 
     /// Another core has opened or closed a relay socket at `address`.
     pub fn handle_relay_elsewhere(&mut self, address: RelayedAddr, core: CoreId, open: bool) {
+        self.note_elsewhere(Protocol::Udp, address, core, open);
+    }
+
+    /// Another core has begun or ceased to listen for peers at `address`.
+    pub fn handle_listener_elsewhere(&mut self, address: RelayedAddr, core: CoreId, open: bool) {
+        self.note_elsewhere(Protocol::Tcp, address, core, open);
+    }
+
+    fn note_elsewhere(
+        &mut self,
+        protocol: Protocol,
+        address: RelayedAddr,
+        core: CoreId,
+        open: bool,
+    ) {
         // Announcements may come late: what this core, or a third, has opened since is theirs.
-        let is_stale = match self.table.owner(address) {
+        let is_stale = match self.table.owner_by(protocol, address) {
             Some(Owner::Here(_)) => true,
             Some(Owner::Elsewhere(owner)) => !open && owner != core,
             None => false,
         };
         if !is_stale {
             self.ports.mark(address.0, open);
-            self.table.mark_elsewhere(address, core, open);
+            self.table.mark_elsewhere(protocol, address, core, open);
         }
         self.note_own(address);
     }
@@ -154,6 +176,7 @@ impl Server {
                 }
                 Some(Timer::Channel(id, number)) => self.unbind(id, number),
                 Some(Timer::Reservation(token)) => self.end_reservation(token),
+                Some(Timer::Connection(id)) => self.connection_due(id),
                 None => return,
             }
         }
@@ -180,6 +203,7 @@ impl Server {
     pub fn stats(&self) -> Stats {
         let mut stats = self.stats;
         stats.allocations = self.table.len() as u64;
+        stats.connections = self.connections.len() as u64;
         stats.timers = self.timers.len() as u64;
         stats
     }
@@ -252,6 +276,7 @@ impl Server {
         for number in channels {
             self.unbind(id, number);
         }
+        self.end_connections(id, relay);
         self.close_relay(relay);
     }
 
@@ -278,6 +303,7 @@ impl Server {
     #[doc(hidden)]
     pub fn check_invariants(&self) {
         self.table.check();
+        self.connections.check(|id| self.table.get(id).is_some());
     }
 
     /// Whether `peer` is open for relaying anywhere on this server; for simulations.

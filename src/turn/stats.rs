@@ -19,6 +19,17 @@ pub struct Stats {
     pub create_permissions: u64,
     /// ChannelBind requests answered with success.
     pub channel_binds: u64,
+    /// Connect requests answered with success.
+    pub connects: u64,
+    /// ConnectionAttempt indications sent.
+    pub connection_attempts: u64,
+    /// ConnectionBind requests answered with success.
+    pub connection_binds: u64,
+    /// Peer data connections that ended because nobody bound them in time.
+    pub connections_unbound: u64,
+    /// Connections from peers that were closed at once, and Connects that were refused, because
+    /// the allocation had as many as it may.
+    pub connections_over_limit: u64,
     /// Allocate requests answered again because the client had repeated them.
     pub retransmissions: u64,
     /// Datagrams sent on to peers.
@@ -39,11 +50,13 @@ pub struct Stats {
     pub permissions: u64,
     /// Channels that are bound now.
     pub channels: u64,
+    /// Connections with peers that are there now, those being made included.
+    pub connections: u64,
     /// Deadlines that are set now.
     pub timers: u64,
 }
 
-const ERROR_CODES: [ErrorCode; 12] = [
+const ERROR_CODES: [ErrorCode; 14] = [
     ErrorCode::BAD_REQUEST,
     ErrorCode::UNAUTHENTICATED,
     ErrorCode::FORBIDDEN,
@@ -54,6 +67,8 @@ const ERROR_CODES: [ErrorCode; 12] = [
     ErrorCode::WRONG_CREDENTIALS,
     ErrorCode::UNSUPPORTED_TRANSPORT,
     ErrorCode::PEER_ADDRESS_FAMILY_MISMATCH,
+    ErrorCode::CONNECTION_ALREADY_EXISTS,
+    ErrorCode::CONNECTION_TIMEOUT_OR_FAILURE,
     ErrorCode::ALLOCATION_QUOTA_REACHED,
     ErrorCode::INSUFFICIENT_CAPACITY,
 ];
@@ -77,8 +92,11 @@ pub enum Drop {
     NoPermission,
     /// To or from a peer that the ACL refuses.
     PeerRefused,
-    /// A Send indication without peer or data, or with a peer of the wrong family.
+    /// A Send indication without peer or data, with a peer of the wrong family, or for an
+    /// allocation that relays connections.
     BadSend,
+    /// A peer's connection to an allocation that has as many as it may, or one with that peer.
+    TooMany,
     /// Longer than the message that would carry it can say.
     TooLong,
     /// An answer that did not fit the reply buffer.
@@ -87,7 +105,7 @@ pub enum Drop {
 
 impl Drop {
     /// Every reason, in the order of their counters.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Malformed,
         Self::Fingerprint,
         Self::Unsupported,
@@ -97,6 +115,7 @@ impl Drop {
         Self::NoPermission,
         Self::PeerRefused,
         Self::BadSend,
+        Self::TooMany,
         Self::TooLong,
         Self::ReplyTooLong,
     ];

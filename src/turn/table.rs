@@ -11,12 +11,14 @@ use crate::turn::claim::Credential;
 use crate::turn::map::Hasher;
 use crate::turn::moment::Moment;
 use crate::turn::opening::Opening;
-use crate::turn::tuple::{CoreId, Family, FiveTuple, Path, PeerAddr, RelayId, RelayedAddr};
+use crate::turn::tuple::{
+    CoreId, Family, FiveTuple, Path, PeerAddr, Protocol, RelayId, RelayedAddr,
+};
 use crate::wire::ChannelNumber;
 use crate::wire::address::XorKey;
 
 /// An allocation of one core; never confused with a later one in the same slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct AllocationId {
     index: u32,
     serial: u32,
@@ -29,6 +31,7 @@ pub(super) struct Allocation {
     /// Cookie and transaction id of the Allocate that made it.
     pub(super) transaction: XorKey,
     pub(super) username: Username,
+    pub(super) protocol: Protocol,
     pub(super) credential: Credential,
     /// `Some` until the shell has opened its sockets; relays nothing until then.
     pub(super) opening: Option<Box<Opening>>,
@@ -90,6 +93,7 @@ pub(super) struct Channel {
 pub(super) struct Relay {
     pub(super) allocation: AllocationId,
     pub(super) family: Family,
+    pub(super) protocol: Protocol,
     pub(super) local: RelayedAddr,
 }
 
@@ -109,6 +113,8 @@ pub(super) struct Table {
     allocation_by_tuple: HashMap<FiveTuple, AllocationId, Hasher>,
     relays: Slab<Relay>,
     owner_by_relayed_addr: HashMap<RelayedAddr, Owner, Hasher>,
+    /// The same for TCP, whose ports are others.
+    owner_by_tcp_relayed_addr: HashMap<RelayedAddr, Owner, Hasher>,
     next_serial: u32,
     hasher: Hasher,
 }
@@ -120,6 +126,7 @@ impl Table {
             allocation_by_tuple: HashMap::with_hasher(hasher.clone()),
             relays: Slab::new(),
             owner_by_relayed_addr: HashMap::with_hasher(hasher.clone()),
+            owner_by_tcp_relayed_addr: HashMap::with_hasher(hasher.clone()),
             next_serial: 0,
             hasher,
         }
@@ -160,6 +167,7 @@ impl Table {
             path,
             transaction,
             username,
+            protocol: opening.protocol(),
             credential,
             opening: Some(Box::new(opening)),
             relays: [None; 2],
@@ -214,8 +222,8 @@ impl Table {
     pub(super) fn open_relay(&mut self, id: RelayId, local: RelayedAddr) {
         let Some(relay) = self.relays.get_mut(id.0 as usize) else { return };
         relay.local = local;
-        let (allocation, family) = (relay.allocation, relay.family);
-        self.owner_by_relayed_addr.insert(local, Owner::Here(id));
+        let Relay { allocation, family, protocol, .. } = *relay;
+        self.owners_mut(protocol).insert(local, Owner::Here(id));
         if let Some(allocation) = self.get_mut(allocation) {
             allocation.relays[slot(family)] = Some(id);
         }
@@ -224,8 +232,9 @@ impl Table {
     /// Forgets a relay and its address.
     pub(super) fn remove_relay(&mut self, id: RelayId) -> Option<Relay> {
         let relay = self.relays.try_remove(id.0 as usize)?;
-        if self.owner_by_relayed_addr.get(&relay.local) == Some(&Owner::Here(id)) {
-            self.owner_by_relayed_addr.remove(&relay.local);
+        let owners = self.owners_mut(relay.protocol);
+        if owners.get(&relay.local) == Some(&Owner::Here(id)) {
+            owners.remove(&relay.local);
         }
         if let Some(allocation) = self.get_mut(relay.allocation) {
             allocation.relays[slot(relay.family)] = None;
@@ -233,17 +242,40 @@ impl Table {
         Some(relay)
     }
 
+    /// Who relays datagrams there.
     #[inline]
     pub(super) fn owner(&self, address: RelayedAddr) -> Option<Owner> {
         self.owner_by_relayed_addr.get(&address).copied()
     }
 
+    /// Who relays there by this protocol.
+    pub(super) fn owner_by(&self, protocol: Protocol, address: RelayedAddr) -> Option<Owner> {
+        match protocol {
+            Protocol::Udp => self.owner(address),
+            Protocol::Tcp => self.owner_by_tcp_relayed_addr.get(&address).copied(),
+        }
+    }
+
+    fn owners_mut(&mut self, protocol: Protocol) -> &mut HashMap<RelayedAddr, Owner, Hasher> {
+        match protocol {
+            Protocol::Udp => &mut self.owner_by_relayed_addr,
+            Protocol::Tcp => &mut self.owner_by_tcp_relayed_addr,
+        }
+    }
+
     /// Notes a relayed address of another core.
-    pub(super) fn mark_elsewhere(&mut self, address: RelayedAddr, core: CoreId, open: bool) {
+    pub(super) fn mark_elsewhere(
+        &mut self,
+        protocol: Protocol,
+        address: RelayedAddr,
+        core: CoreId,
+        open: bool,
+    ) {
+        let owners = self.owners_mut(protocol);
         if open {
-            self.owner_by_relayed_addr.insert(address, Owner::Elsewhere(core));
-        } else if self.owner(address) == Some(Owner::Elsewhere(core)) {
-            self.owner_by_relayed_addr.remove(&address);
+            owners.insert(address, Owner::Elsewhere(core));
+        } else if owners.get(&address) == Some(&Owner::Elsewhere(core)) {
+            owners.remove(&address);
         }
     }
 
@@ -262,10 +294,12 @@ impl Table {
             for relay_id in allocation.relays.iter().flatten() {
                 let relay = self.relay(*relay_id).expect("an allocation's relays exist");
                 assert_eq!(relay.allocation, *id);
-                assert_eq!(self.owner(relay.local), Some(Owner::Here(*relay_id)));
+                let owner = self.owner_by(relay.protocol, relay.local);
+                assert_eq!(owner, Some(Owner::Here(*relay_id)));
             }
         }
-        for (address, owner) in &self.owner_by_relayed_addr {
+        let owners = self.owner_by_relayed_addr.iter().chain(&self.owner_by_tcp_relayed_addr);
+        for (address, owner) in owners {
             if let Owner::Here(id) = owner {
                 assert_eq!(self.relay(*id).map(|relay| relay.local), Some(*address));
             }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use crate::turn::action::ReservationToken;
 use crate::turn::moment::Moment;
 use crate::turn::table::AllocationId;
+use crate::turn::tuple::ConnectionId;
 use crate::wire::ChannelNumber;
 
 /// What a deadline is for. Each thing has at most one.
@@ -19,6 +20,8 @@ pub(super) enum Timer {
     Channel(AllocationId, ChannelNumber),
     /// A reserved port's (RFC 8656 §7.2).
     Reservation(ReservationToken),
+    /// A peer data connection's that is being made, or waits to be bound (RFC 6062 §5.2).
+    Connection(ConnectionId),
 }
 
 /// All deadlines of a core. Exact: moving one leaves nothing behind, so a client that refreshes

@@ -20,6 +20,27 @@ impl Transport {
     }
 }
 
+/// What REQUESTED-TRANSPORT asks for: the protocol between server and peers (RFC 8656 §18.8, RFC
+/// 6062 §4.1). Each has its own ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// Datagrams, each relayed by itself.
+    Udp,
+    /// Connections, each relayed by a data connection of its own.
+    Tcp,
+}
+
+impl Protocol {
+    /// The protocol with this IANA number, if it is relayed here.
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            17 => Some(Self::Udp),
+            6 => Some(Self::Tcp),
+            _ => None,
+        }
+    }
+}
+
 /// What identifies a client: both transport addresses and the transport between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FiveTuple {
@@ -53,6 +74,18 @@ pub struct RelayId(pub u32);
 /// The name of a core among those of one server, which share its relayed addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CoreId(pub u16);
+
+/// The name of a peer data connection, as CONNECTION-ID carries it (RFC 6062 §6.2.1). No two of a
+/// server have the same, and it says which of its cores made it: see [`ConnectionId::share`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u32);
+
+impl ConnectionId {
+    /// The share of the core that made it, of `shares` cores.
+    pub fn share(self, shares: u32) -> u32 {
+        self.0 % shares.max(1)
+    }
+}
 
 /// A transport address that this server relays from, as its sockets are bound (where the host is
 /// behind a 1:1 NAT, peers and clients see the external form of it).

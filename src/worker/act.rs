@@ -11,7 +11,8 @@ use mio::unix::SourceFd;
 use crate::net::output::Kind;
 use crate::net::relay::RelaySocket;
 use crate::turn::{
-    Action, CoreId, OpenError, Path, RelayId, RelayedAddr, Reservation, ReservationToken, Username,
+    Action, CoreId, OpenError, Path, Protocol, RelayId, RelayedAddr, Reservation, ReservationToken,
+    Username,
 };
 use crate::worker::mailbox::News;
 use crate::worker::token::{Token, Way};
@@ -27,11 +28,31 @@ impl Worker {
                     let result = self.open_relay(relay, local, reserve, charge);
                     self.core.handle_relay_opened(self.now, relay, result);
                 }
+                Action::OpenListener { relay, local, charge } => {
+                    let result = self.open_listener(relay, local, charge);
+                    self.core.handle_relay_opened(self.now, relay, result);
+                }
+                Action::Connect { connection, relay, peer } => {
+                    if let Err(error) = self.connect(connection, relay, peer) {
+                        self.core.handle_connected(self.now, connection, Err(error));
+                    }
+                }
+                Action::Bind { path, bind } => {
+                    if let Some((_, client)) = self.connections.at_end_of(&path) {
+                        // When the bytes behind it are back in its hands.
+                        client.binding = Some(bind);
+                    }
+                }
+                Action::Join { connection, path } => self.join(connection, path),
+                Action::Disconnect { connection } => self.disconnect(connection),
                 Action::TakeReserved { relay, token, charge } => {
                     let result = self.take_reserved(relay, token, &charge);
                     self.core.handle_relay_opened(self.now, relay, result);
                 }
-                Action::CloseRelay { relay } => self.close_relay(relay),
+                Action::CloseRelay { relay } => {
+                    self.close_relay(relay);
+                    self.close_listener(relay);
+                }
                 Action::DropReserved { token } => {
                     if let Some(user) = self.shared.shelf.drop_reserved(token) {
                         self.shared.quota.release(&user);
@@ -101,7 +122,7 @@ impl Worker {
 
     /// Opens something that counts for the quota, once for each of `users`; where it fails nothing
     /// is counted.
-    fn charged(
+    pub(super) fn charged(
         &mut self,
         users: &[Option<Username>],
         open: impl FnOnce(&mut Self) -> Result<RelayedAddr, OpenError>,
@@ -148,7 +169,7 @@ impl Worker {
             self.relays.remove(relay);
             return Err(OpenError::Failed);
         }
-        self.announce(address, true);
+        self.announce(Protocol::Udp, address, true);
         Ok(address)
     }
 
@@ -162,13 +183,14 @@ impl Worker {
             self.send.flush_socket(Token::Relay(place).into(), &self.received, &mut sockets);
         }
         if let Some(socket) = self.relays.remove(relay) {
-            self.announce(socket.local_addr(), false);
+            self.announce(Protocol::Udp, socket.local_addr(), false);
             // Dropping the socket closes the descriptor, which ends its registration.
         }
     }
 
-    fn announce(&self, address: RelayedAddr, open: bool) {
-        let news = News { core: CoreId(self.index as u16), address, open };
+    /// Tells the other workers of a relayed address.
+    pub(super) fn announce(&self, protocol: Protocol, address: RelayedAddr, open: bool) {
+        let news = News { core: CoreId(self.index as u16), protocol, address, open };
         for (index, mailbox) in self.shared.mailboxes.iter().enumerate() {
             if index != self.index {
                 mailbox.announce(news);

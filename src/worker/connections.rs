@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use crate::net::tcp::Connection;
-use crate::turn::{FiveTuple, Lifetime, Moment, Path, Transport};
+use crate::turn::{ConnectionBind, FiveTuple, Lifetime, Moment, Path, Transport};
 use crate::worker::crowd::Refused;
 use crate::worker::setup::Shared;
 use crate::worker::token::{CONNECTIONS_MAX, Place, Way};
@@ -51,6 +51,8 @@ pub(super) struct Client {
     pub ending: bool,
     /// Nothing more is read; when the output is gone, or at this moment, it is closed.
     pub closing: Option<Moment>,
+    /// Its last frame was this ConnectionBind; what follows is not read here.
+    pub binding: Option<Box<ConnectionBind>>,
 }
 
 impl Client {
@@ -83,10 +85,16 @@ impl Connections {
 
     /// Takes a connection in, if the limits allow it.
     pub(super) fn insert(&mut self, now: Moment, connection: Connection) -> Result<Place, Refused> {
+        let client = connection.client_addr().ip();
+        self.shared.crowd.enter(client)?;
+        self.adopt(now, connection).inspect_err(|_| self.shared.crowd.leave(client))
+    }
+
+    /// Takes a connection in that counts already.
+    pub(super) fn adopt(&mut self, now: Moment, connection: Connection) -> Result<Place, Refused> {
         if self.open >= CONNECTIONS_MAX {
             return Err(Refused::Total);
         }
-        self.shared.crowd.enter(connection.client_addr().ip())?;
         let index = self.free.pop().unwrap_or_else(|| {
             let index = self.slots.len() as u32;
             self.slots.push(Slot { place: Place::first(index), client: None, watched: None });
@@ -103,6 +111,7 @@ impl Connections {
             backlog: false,
             ending: false,
             closing: None,
+            binding: None,
         });
         self.open += 1;
         let place = slot.place;
@@ -112,11 +121,17 @@ impl Connections {
 
     /// Takes a connection out.
     pub(super) fn remove(&mut self, place: Place) -> Option<Client> {
+        let client = self.release(place)?;
+        self.shared.crowd.leave(client.connection.client_addr().ip());
+        Some(client)
+    }
+
+    /// Takes a connection out that goes on elsewhere, and counts there.
+    pub(super) fn release(&mut self, place: Place) -> Option<Client> {
         let slot = self.slots.get_mut(place.index as usize).filter(|slot| slot.place == place)?;
         let client = slot.client.take()?;
         self.free.push(place.index);
         self.open -= 1;
-        self.shared.crowd.leave(client.connection.client_addr().ip());
         Some(client)
     }
 

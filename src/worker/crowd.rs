@@ -1,4 +1,4 @@
-//! How many TCP clients there are, and from whom, over all workers.
+//! How many TCP connections there are, clients' by their sources and peers', over all workers.
 //!
 //! One of the three locks that workers share (the others: the quota and the shelf of reservations),
 //! for the kernel spreads the connections of one source over all of them. It is taken when a
@@ -15,6 +15,8 @@ pub struct CrowdLimits {
     pub total: usize,
     /// Connections from one source: an IPv4 address, or an IPv6 /64.
     pub per_source: usize,
+    /// Connections with peers (RFC 6062), those being made included.
+    pub peers: usize,
 }
 
 /// The count of connections.
@@ -28,6 +30,7 @@ pub struct Crowd {
 struct Present {
     by_source: HashMap<IpAddr, usize>,
     total: usize,
+    peers: usize,
 }
 
 /// Why a connection is not kept.
@@ -41,7 +44,7 @@ pub enum Refused {
 
 impl Default for CrowdLimits {
     fn default() -> Self {
-        Self { total: 10_000, per_source: 256 }
+        Self { total: 10_000, per_source: 256, peers: 10_000 }
     }
 }
 
@@ -86,6 +89,27 @@ impl Crowd {
         present.total -= 1;
     }
 
+    /// Counts a connection with a peer.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused::Total`] where it would be one too many; it is not counted then.
+    pub fn enter_peer(&self) -> Result<(), Refused> {
+        let mut present = self.present();
+        if present.peers >= self.limits.peers {
+            return Err(Refused::Total);
+        }
+        present.peers += 1;
+        Ok(())
+    }
+
+    /// Takes a connection with a peer from the count.
+    pub fn leave_peer(&self) {
+        let mut present = self.present();
+        debug_assert!(present.peers > 0, "left without having entered");
+        present.peers -= 1;
+    }
+
     fn present(&self) -> MutexGuard<'_, Present> {
         // A panic elsewhere can't leave the counts half-changed: nothing above panics between two
         // changes.
@@ -111,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_source_is_an_ipv4_address_or_an_ipv6_64() {
-        let crowd = Crowd::new(CrowdLimits { total: 100, per_source: 1 });
+        let crowd = Crowd::new(CrowdLimits { total: 100, per_source: 1, peers: 0 });
         for first in ["192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8:0:1::1"] {
             assert_eq!(crowd.enter(ip(first)), Ok(()), "{first}");
         }
@@ -124,12 +148,22 @@ mod tests {
 
     #[test]
     fn all_sources_together_are_no_more_than_the_total() {
-        let crowd = Crowd::new(CrowdLimits { total: 2, per_source: 2 });
+        let crowd = Crowd::new(CrowdLimits { total: 2, per_source: 2, peers: 0 });
         assert_eq!(crowd.enter(ip("192.0.2.1")), Ok(()));
         assert_eq!(crowd.enter(ip("192.0.2.2")), Ok(()));
         assert_eq!(crowd.enter(ip("192.0.2.3")), Err(Refused::Total));
         crowd.leave(ip("192.0.2.1"));
         assert_eq!(crowd.enter(ip("192.0.2.3")), Ok(()));
+    }
+
+    #[test]
+    fn peers_are_counted_apart_from_clients() {
+        let crowd = Crowd::new(CrowdLimits { total: 1, per_source: 1, peers: 1 });
+        assert_eq!(crowd.enter_peer(), Ok(()));
+        assert_eq!(crowd.enter_peer(), Err(Refused::Total));
+        assert_eq!(crowd.enter(ip("192.0.2.1")), Ok(()));
+        crowd.leave_peer();
+        assert_eq!(crowd.enter_peer(), Ok(()));
     }
 
     #[test]

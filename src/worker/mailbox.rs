@@ -1,12 +1,14 @@
 //! How a worker is reached from outside its thread: by other workers and by the control plane.
 //!
-//! Three queues and a state. *News* of relay sockets that other workers open and close must not be
+//! Four queues and a state. *News* of relay sockets that other workers open and close must not be
 //! lost: a worker that missed one would judge a peer wrongly for as long as it lives. So that
 //! queue has no bound of its own; it holds what the others opened and closed during one turn of
 //! the loop, and a worker that sleeps is woken before much has gathered. *Parcels* of payloads
 //! cross from worker to worker; they are dropped where the receiver is behind, as by a full socket.
-//! *Requests* come from the control plane, few and repeatable, and that queue is bounded. The state
-//! only ever moves forward.
+//! *Handovers* are clients' connections that have named a peer data connection of this worker (RFC
+//! 6062 §5.4) but were accepted by another; where too many wait, the giver keeps them. *Requests*
+//! come from the control plane, few and repeatable, and that queue is bounded. The state only ever
+//! moves forward.
 
 use std::io;
 use std::sync::Arc;
@@ -15,7 +17,8 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_
 
 use tokio::sync::oneshot;
 
-use crate::turn::{CoreId, RelayedAddr};
+use crate::net::tcp::Connection;
+use crate::turn::{ConnectionBind, CoreId, Protocol, RelayedAddr};
 use crate::worker::parcel::Parcel;
 use crate::worker::stats::Snapshot;
 
@@ -26,6 +29,7 @@ pub struct Mailbox {
     news: Sender<News>,
     parcels: SyncSender<Parcel>,
     requests: SyncSender<oneshot::Sender<Snapshot>>,
+    handovers: SyncSender<Handover>,
 }
 
 /// The worker's end.
@@ -35,14 +39,16 @@ pub(super) struct Inbox {
     news: Receiver<News>,
     parcels: Receiver<Parcel>,
     requests: Receiver<oneshot::Sender<Snapshot>>,
+    handovers: Receiver<Handover>,
 }
 
 #[derive(Debug)]
 struct Flags {
-    /// Messages in either queue; for a moment also one that is about to be put there.
+    /// Messages in any queue; for a moment also one that is about to be put there.
     waiting: AtomicUsize,
     state: AtomicU8,
-    /// The worker sleeps, or is about to: whoever has brought a parcel must wake it.
+    /// The worker sleeps, or is about to: whoever has brought a parcel or a connection must wake
+    /// it.
     asleep: AtomicBool,
     waker: mio::Waker,
 }
@@ -51,8 +57,17 @@ struct Flags {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct News {
     pub core: CoreId,
+    pub protocol: Protocol,
     pub address: RelayedAddr,
     pub open: bool,
+}
+
+/// A client's connection, with what was read from it and what waits to leave by it, and the
+/// ConnectionBind that was its last message.
+#[derive(Debug)]
+pub(super) struct Handover {
+    pub connection: Connection,
+    pub bind: Box<ConnectionBind>,
 }
 
 /// What a worker is to do.
@@ -82,13 +97,15 @@ pub(super) fn mailbox(waker: mio::Waker) -> (Mailbox, Inbox) {
     let (news_sender, news) = channel();
     let (parcels_sender, parcels) = sync_channel(PARCELS_MAX);
     let (requests_sender, requests) = sync_channel(REQUESTS_MAX);
+    let (handovers_sender, handovers) = sync_channel(HANDOVERS_MAX);
     let mailbox = Mailbox {
         shared: Arc::clone(&shared),
         news: news_sender,
         parcels: parcels_sender,
         requests: requests_sender,
+        handovers: handovers_sender,
     };
-    (mailbox, Inbox { shared, news, parcels, requests })
+    (mailbox, Inbox { shared, news, parcels, requests, handovers })
 }
 
 impl Mailbox {
@@ -140,15 +157,28 @@ impl Mailbox {
     ///
     /// The parcel comes back where the worker is too far behind, or has ended.
     pub(super) fn hand_over(&self, parcel: Parcel) -> Result<(), Parcel> {
+        self.put(&self.parcels, parcel)
+    }
+
+    /// Gives a client's connection to the worker, and wakes it if it sleeps.
+    ///
+    /// # Errors
+    ///
+    /// The connection comes back where the worker has ended or has as many waiting as it may.
+    pub(super) fn give(&self, handover: Handover) -> Result<(), Handover> {
+        self.put(&self.handovers, handover)
+    }
+
+    fn put<T>(&self, queue: &SyncSender<T>, item: T) -> Result<(), T> {
         self.shared.waiting.fetch_add(1, Ordering::SeqCst);
-        if let Err(TrySendError::Full(parcel) | TrySendError::Disconnected(parcel)) =
-            self.parcels.try_send(parcel)
+        if let Err(TrySendError::Full(item) | TrySendError::Disconnected(item)) =
+            queue.try_send(item)
         {
             self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
-            return Err(parcel);
+            return Err(item);
         }
         // Either this sees that the worker sleeps, or the worker, which says so before it looks for
-        // mail a last time, sees the parcel.
+        // mail a last time, sees the item.
         if self.shared.asleep.swap(false, Ordering::SeqCst) {
             // Failing, the worker finds it with the next packet.
             let _ = self.wake();
@@ -202,6 +232,13 @@ impl Inbox {
         Some(request)
     }
 
+    /// The next connection that another worker has given.
+    pub(super) fn next_handover(&self) -> Option<Handover> {
+        let handover = self.handovers.try_recv().ok()?;
+        self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+        Some(handover)
+    }
+
     /// What the worker is to do.
     pub(super) fn state(&self) -> State {
         match self.shared.state.load(Ordering::Acquire) {
@@ -214,6 +251,9 @@ impl Inbox {
 
 /// Parcels that may wait: some milliseconds of work for the worker that is behind.
 const PARCELS_MAX: usize = 32;
+
+/// Connections that may wait to be taken.
+const HANDOVERS_MAX: usize = 256;
 
 /// Requests that may wait.
 const REQUESTS_MAX: usize = 16;

@@ -28,9 +28,13 @@ mod act;
 mod clock;
 mod connections;
 mod crowd;
+mod data;
+mod listeners;
 mod mailbox;
 mod moderation;
 mod parcel;
+mod peers;
+mod places;
 mod quota;
 mod relays;
 mod setup;
@@ -61,13 +65,17 @@ pub use stats::{Drops, Snapshot, Stats, Traffic};
 use crate::net::output::Kind;
 use crate::net::{Datagram, Envelope, Outlet, Outlets, RecvBatch, SendBatch, SocketKey, Tally};
 use crate::net::{relay, tcp, udp};
-use crate::turn::{FiveTuple, Moment, Now, Path, PeerAddr, RelayId, Server, Transport, Verdict};
+use crate::turn::{
+    FiveTuple, Moment, Now, Path, PeerAddr, Protocol, RelayId, Server, Transport, Verdict,
+};
 use crate::wire::Header;
 use clock::Clock;
 use connections::Connections;
-use mailbox::Inbox;
+use listeners::Listeners;
+use mailbox::{Inbox, News};
 use moderation::{Departures, Moderation};
 use parcel::Parcels;
+use peers::Peers;
 use relays::Relays;
 use token::{Place, Token, Way};
 
@@ -88,6 +96,8 @@ struct Worker {
     relays: Relays,
     relay_options: relay::Options,
     connections: Connections,
+    listeners: Listeners,
+    peers: Peers,
     /// Sockets that may hold more, each at most once, in the order in which they have their turn.
     ready: VecDeque<Token>,
     /// Listeners and connections whose turn it is.
@@ -135,6 +145,7 @@ impl Worker {
             self.wait(&mut events)?;
             self.receive();
             self.read_mailbox();
+            self.take_handovers();
             self.decide();
             self.serve_streams();
             self.send();
@@ -187,6 +198,10 @@ impl Worker {
                     continue;
                 }
             }
+            // A break comes with an error; without one the last word was said.
+            if event.is_read_closed() && !event.is_error() {
+                self.peers.heard_last_word(token);
+            }
             self.queue(token);
         }
         Ok(())
@@ -208,6 +223,10 @@ impl Worker {
             Token::Relay(place) => self.relays.get(place).map(|relay| &mut relay.queued),
             Token::Connection(place) => {
                 self.connections.get(place).map(|client| &mut client.queued)
+            }
+            Token::Listener(place) => self.listeners.get(place).map(|it| &mut it.queued),
+            Token::Peer(place) | Token::Data(place) => {
+                self.peers.get(place).map(|peer| &mut peer.queued)
             }
         };
         if queued.is_some_and(|queued| !mem::replace(queued, true)) {
@@ -254,7 +273,11 @@ impl Worker {
                     self.stats.peers.received(received.datagrams as u64, received.bytes);
                     self.stats.received(&received);
                 }
-                Token::Tcp(_) | Token::Connection(_) => self.streams.push(token),
+                Token::Tcp(_)
+                | Token::Connection(_)
+                | Token::Listener(_)
+                | Token::Peer(_)
+                | Token::Data(_) => self.streams.push(token),
                 Token::Udp(_) | Token::Waker => {}
             }
         }
@@ -265,7 +288,11 @@ impl Worker {
     fn read_mailbox(&mut self) {
         if self.inbox.has_mail() {
             while let Some(news) = self.inbox.next_news() {
-                self.core.handle_relay_elsewhere(news.address, news.core, news.open);
+                let News { core, protocol, address, open } = news;
+                match protocol {
+                    Protocol::Udp => self.core.handle_relay_elsewhere(address, core, open),
+                    Protocol::Tcp => self.core.handle_listener_elsewhere(address, core, open),
+                }
             }
             while !self.parcels.is_full()
                 && let Some(parcel) = self.inbox.next_parcel()
@@ -290,8 +317,9 @@ impl Worker {
             worker: self.index,
             stats: self.stats,
             core: self.core.stats(),
-            relays: self.relays.len(),
-            connections: self.connections.len(),
+            relays: self.relays.len() + self.listeners.len(),
+            connections: self.connections.len() + self.peers.joined(),
+            peers: self.peers.len(),
         }
     }
 
@@ -459,6 +487,7 @@ impl Worker {
             self.stats.connections_idle += 1;
             self.close(place);
         }
+        self.accept_peers_again();
         if self.accept_again.is_some_and(|moment| moment <= now) {
             self.accept_again = None;
             for index in 0..self.tcp.len() as u32 {
@@ -468,8 +497,12 @@ impl Worker {
     }
 
     fn next_deadline(&self) -> Option<Moment> {
-        let deadlines =
-            [self.core.poll_timeout(), self.connections.next_deadline(), self.accept_again];
+        let deadlines = [
+            self.core.poll_timeout(),
+            self.connections.next_deadline(),
+            self.accept_again,
+            self.listeners.again,
+        ];
         deadlines.into_iter().flatten().min()
     }
 

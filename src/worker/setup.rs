@@ -15,9 +15,11 @@ use crate::turn::{self, Lifetime, Server};
 use crate::worker::clock::Clock;
 use crate::worker::connections::Connections;
 use crate::worker::crowd::{Crowd, CrowdLimits};
+use crate::worker::listeners::Listeners;
 use crate::worker::mailbox::{Inbox, Mailbox, State, mailbox};
 use crate::worker::moderation::Moderation;
 use crate::worker::parcel::Parcels;
+use crate::worker::peers::Peers;
 use crate::worker::quota::{Quota, QuotaLimits};
 use crate::worker::relays::Relays;
 use crate::worker::shelf::Shelf;
@@ -155,6 +157,8 @@ impl Worker {
             udp: setup.udp.into_iter().map(udp).collect(),
             tcp: setup.tcp.into_iter().map(tcp).collect(),
             relays: Relays::default(),
+            listeners: Listeners::default(),
+            peers: Peers::default(),
             relay_options: setup.relay,
             ready: VecDeque::new(),
             streams: Vec::new(),

@@ -32,6 +32,22 @@ pub struct Stats {
     pub connections_out_of_step: u64,
     /// Connections that were closed because they did not read their answers.
     pub connections_unread: u64,
+    /// Connections that came from another worker, by a ConnectionBind.
+    pub connections_handed_over: u64,
+    /// ConnectionBinds that were refused because the other worker did not take the connection.
+    pub handovers_refused: u64,
+    /// Connections of peers that were accepted and kept.
+    pub peers_accepted: u64,
+    /// Connections to peers that were made.
+    pub peers_connected: u64,
+    /// Connections to peers that could not be made.
+    pub peers_failed: u64,
+    /// Connections with peers that there were too many of in all.
+    pub peers_over_limit: u64,
+    /// Bytes that went through data connections to peers.
+    pub data_to_peers: u64,
+    /// Bytes that went through data connections to clients.
+    pub data_to_clients: u64,
     /// Times that accepting failed, most likely for lack of descriptors.
     pub accept_errors: u64,
     /// Relay sockets that were opened.
@@ -100,8 +116,10 @@ pub struct Snapshot {
     pub core: turn::Stats,
     /// Relay sockets open now.
     pub relays: usize,
-    /// TCP connections open now.
+    /// TCP connections of clients open now, data connections included.
     pub connections: usize,
+    /// TCP connections with peers open now, those being made included.
+    pub peers: usize,
 }
 
 impl Traffic {

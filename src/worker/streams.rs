@@ -18,6 +18,8 @@ impl Worker {
             match token {
                 Token::Tcp(index) => self.accept(index),
                 Token::Connection(place) => self.serve(place),
+                Token::Listener(place) => self.accept_peers(place),
+                Token::Peer(place) | Token::Data(place) => self.serve_peer(place),
                 _ => {}
             }
         }
@@ -113,13 +115,17 @@ impl Worker {
         if let Some(client) = self.connections.get(place) {
             client.connection.input = input;
             client.backlog = backlog;
+            let binding = client.binding.take();
             if backlog || more {
                 self.queue(Token::Connection(place));
+            }
+            if let Some(bind) = binding {
+                self.bind(place, bind);
             }
         }
     }
 
-    /// One frame; answers whether its connection is still there.
+    /// One frame; answers whether its connection is still there and reads more.
     fn handle_frame(&mut self, place: Place, path: Path, frame: &[u8]) -> bool {
         let Some(client) = self.connections.get(place) else { return false };
         client.last_frame = self.now.moment;
@@ -129,7 +135,7 @@ impl Worker {
         let verdict = self.core.handle_client(self.now, path, frame, self.send.space());
         self.carry(verdict, Packet::Frame(frame), Some(path));
         self.act();
-        true
+        self.connections.get(place).is_some_and(|client| client.binding.is_none())
     }
 
     /// What became of a frame for a connection; `None` where the connection is gone.
@@ -210,10 +216,10 @@ impl Worker {
 }
 
 /// Connections accepted from one listener in one turn.
-const ACCEPTS_PER_TURN: usize = 16;
+pub(super) const ACCEPTS_PER_TURN: usize = 16;
 /// Frames of one connection handled in one turn.
 const FRAMES_PER_TURN: usize = 64;
 /// How long nobody is accepted after that failed for lack of descriptors or memory.
-const ACCEPT_PAUSE: Lifetime = Lifetime::from_secs(1);
+pub(super) const ACCEPT_PAUSE: Lifetime = Lifetime::from_secs(1);
 /// How long a client that has sent all may take to read what waits for it.
 const CLOSE_GRACE: Lifetime = Lifetime::from_secs(10);

@@ -20,6 +20,12 @@ pub(super) enum Token {
     Relay(Place),
     /// A TCP connection.
     Connection(Place),
+    /// A listener at a relayed address.
+    Listener(Place),
+    /// A connection with a peer.
+    Peer(Place),
+    /// The client data connection that is joined to it.
+    Data(Place),
 }
 
 /// A place in a table and which of its users is meant.
@@ -45,6 +51,9 @@ impl Token {
             Self::Tcp(index) => (2, Place::first(index)),
             Self::Relay(place) => (3, place),
             Self::Connection(place) => (4, place),
+            Self::Listener(place) => (5, place),
+            Self::Peer(place) => (6, place),
+            Self::Data(place) => (7, place),
         };
         kind << KIND_SHIFT | (place.generation as u64) << GENERATION_SHIFT | place.index as u64
     }
@@ -58,6 +67,9 @@ impl Token {
             2 => Self::Tcp(index),
             3 => Self::Relay(place),
             4 => Self::Connection(place),
+            5 => Self::Listener(place),
+            6 => Self::Peer(place),
+            7 => Self::Data(place),
             _ => Self::Waker,
         }
     }
@@ -164,6 +176,9 @@ mod tests {
             Token::Tcp(0),
             Token::Relay(place),
             Token::Connection(Place::first(3)),
+            Token::Listener(place),
+            Token::Peer(Place::first(4)),
+            Token::Data(place),
         ] {
             assert_eq!(Token::from(mio::Token::from(token)), token);
             assert_eq!(Token::from(SocketKey::from(token)), token);

@@ -243,6 +243,53 @@ impl Client {
         answer.expect("an allocation").relayed()
     }
 
+    /// The relayed address of a new allocation for TCP between server and peers, of the family of
+    /// `like`.
+    pub(crate) fn try_allocate_tcp(&mut self, like: IpAddr) -> Result<SocketAddr, u16> {
+        let family = if like.is_ipv4() { 1 } else { 2 };
+        let answer = self.request(Method::ALLOCATE, &|writer| {
+            writer.attribute(AttributeType::REQUESTED_TRANSPORT, &[6, 0, 0, 0]);
+            writer.attribute(AttributeType::REQUESTED_ADDRESS_FAMILY, &[family, 0, 0, 0]);
+        });
+        answer.map(|answer| answer.relayed())
+    }
+
+    /// The CONNECTION-ID of a new connection to a peer.
+    pub(crate) fn connect(&mut self, peer: SocketAddr) -> Result<[u8; 4], u16> {
+        let answer = self.request(Method::CONNECT, &|writer| {
+            writer.xor_address(AttributeType::XOR_PEER_ADDRESS, peer);
+        })?;
+        Ok(connection_id(&answer.message()))
+    }
+
+    /// The next ConnectionAttempt: which peer, and the CONNECTION-ID.
+    pub(crate) fn attempted(&mut self) -> (SocketAddr, [u8; 4]) {
+        let bytes = match self.aside.pop_front() {
+            Some(bytes) => bytes,
+            None => self.read().expect("a ConnectionAttempt"),
+        };
+        let message = Message::parse(&bytes).expect("a message");
+        let kind = (message.method(), message.class());
+        assert_eq!(kind, (Method::CONNECTION_ATTEMPT, Class::Indication));
+        let peer = message.xor_address(AttributeType::XOR_PEER_ADDRESS).expect("a peer");
+        (peer.expect("an address"), connection_id(&message))
+    }
+
+    /// ConnectionBind; then the stream carries data as it is.
+    pub(crate) fn bind_connection(&mut self, id: [u8; 4]) -> Result<(), u16> {
+        let answer = self.request(Method::CONNECTION_BIND, &|writer| {
+            writer.attribute(AttributeType::CONNECTION_ID, &id);
+        });
+        answer.map(drop)
+    }
+
+    /// The stream of a client whose connection is bound, and what was read beyond the answer.
+    pub(crate) fn into_stream(self) -> (TcpStream, Vec<u8>) {
+        let Road::Tcp { stream, kept } = self.road else { panic!("only a stream can be bound") };
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        (stream, kept)
+    }
+
     /// The lifetime that a Refresh gets.
     pub(crate) fn refresh(&mut self, secs: u32) -> Result<u32, u16> {
         let answer = self.request(Method::REFRESH, &|writer| {
@@ -372,6 +419,11 @@ impl Road {
             }
         }
     }
+}
+
+fn connection_id(message: &Message<'_>) -> [u8; 4] {
+    let id = message.find(AttributeType::CONNECTION_ID).expect("a CONNECTION-ID");
+    id.try_into().expect("four bytes")
 }
 
 /// A message with a new transaction id.

@@ -9,15 +9,16 @@ use hairpin::turn::acl::Acl;
 use hairpin::turn::config::{Credentials, Limits, Relay, User};
 use hairpin::turn::stats::Drop;
 use hairpin::turn::{
-    Action, Config, CoreId, FiveTuple, Lifetime, Link, Moment, Now, OpenError, Path, PeerAddr,
-    RelayId, RelayedAddr, ReservationToken, Server, Stats, Transport, Username, Verdict,
+    Action, Config, ConnectError, ConnectionId, CoreId, FiveTuple, Lifetime, Link, Moment, Now,
+    OpenError, Path, PeerAddr, RelayId, RelayedAddr, ReservationToken, Server, Stats, Transport,
+    Username, Verdict,
 };
 use hairpin::wire::{AttributeType, ChannelData, Class, ErrorCode, IntegrityKey, Method};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha1::Sha1;
 
-use super::UDP;
 use super::packet::{Packet, Response, addr};
+use super::{TCP, UDP};
 
 pub(crate) const REALM: &str = "example.org";
 pub(crate) const SECRET: &str = "a shared secret";
@@ -150,6 +151,14 @@ pub(crate) struct Sim {
     next_transaction: u64,
     /// The sockets of each core.
     pub(crate) sockets: BTreeMap<(usize, RelayId), SocketAddr>,
+    /// The listeners of each core.
+    pub(crate) listeners: BTreeMap<(usize, RelayId), SocketAddr>,
+    /// The connections with peers of each core, and the client's that each is joined to.
+    pub(crate) connections: BTreeMap<(usize, ConnectionId), Option<Path>>,
+    /// Connects that no peer has answered, in the order in which they were asked for.
+    pub(crate) connecting: VecDeque<(usize, ConnectionId, SocketAddr, SocketAddr)>,
+    /// Whether a ConnectionBind reaches no core but the one that it came to.
+    pub(crate) cut_off: bool,
     /// Sockets held for whoever shows the token.
     pub(crate) shelf: BTreeMap<ReservationToken, (SocketAddr, Username)>,
     /// Ports that some other program on the host has.
@@ -204,6 +213,12 @@ pub(crate) fn time_limited_password(secret: &str, username: &str) -> String {
     base64::engine::general_purpose::STANDARD.encode(mac.finalize().into_bytes())
 }
 
+/// The CONNECTION-ID of a message.
+pub(crate) fn connection_id(message: &Response) -> ConnectionId {
+    let id = message.get(AttributeType::CONNECTION_ID).try_into().expect("four bytes");
+    ConnectionId(u32::from_be_bytes(id))
+}
+
 impl Sim {
     pub(crate) fn new() -> Self {
         Self::with(|_| {})
@@ -234,6 +249,10 @@ impl Sim {
             clients: Vec::new(),
             next_transaction: 1,
             sockets: BTreeMap::new(),
+            listeners: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            connecting: VecDeque::new(),
+            cut_off: false,
             shelf: BTreeMap::new(),
             foreign: BTreeSet::new(),
             failures: VecDeque::new(),
@@ -389,13 +408,49 @@ impl Sim {
             self.actions.push(action.clone());
             match action {
                 Action::Send { path, bytes } => self.outbox.push_back((path, bytes.into())),
-                Action::OpenRelay { .. } | Action::TakeReserved { .. } if self.slow_shell => {
+                Action::OpenRelay { .. }
+                | Action::OpenListener { .. }
+                | Action::TakeReserved { .. }
+                    if self.slow_shell =>
+                {
                     self.pending.push_back(Pending { core, action });
                 }
-                Action::OpenRelay { .. } | Action::TakeReserved { .. } => self.open(core, action),
+                Action::OpenRelay { .. }
+                | Action::OpenListener { .. }
+                | Action::TakeReserved { .. } => self.open(core, action),
                 Action::CloseRelay { relay } => {
+                    if let Some(gone) = self.listeners.remove(&(core, relay)) {
+                        self.announce_listener(core, gone, false);
+                        continue;
+                    }
                     let gone = self.sockets.remove(&(core, relay)).expect("it was open");
                     self.announce(core, gone, false);
+                }
+                Action::Connect { connection, relay, peer } => {
+                    let from = *self.listeners.get(&(core, relay)).expect("from a listener");
+                    assert_eq!(self.connections.insert((core, connection), None), None);
+                    self.connecting.push_back((core, connection, from, peer.0));
+                }
+                Action::Bind { path, bind } => {
+                    let now = self.now();
+                    let owner = bind.connection.share(self.cores.len() as u32) as usize;
+                    if self.cut_off && owner != core {
+                        self.cores[core].handle_bind_refused(path, &bind);
+                    } else {
+                        self.cores[owner].handle_connection_bind(now, path, &bind);
+                        if owner != core {
+                            self.settle(owner);
+                        }
+                    }
+                }
+                Action::Join { connection, path } => {
+                    let joined = self.connections.get_mut(&(core, connection));
+                    let joined = joined.expect("only what is there is joined");
+                    assert_eq!(joined.replace(path), None, "joined twice");
+                }
+                Action::Disconnect { connection } => {
+                    self.connections.remove(&(core, connection)).expect("it was there");
+                    self.connecting.retain(|(of, id, ..)| (*of, *id) != (core, connection));
                 }
                 Action::DropReserved { token } => {
                     self.shelf.remove(&token);
@@ -420,6 +475,15 @@ impl Sim {
     }
 
     fn open(&mut self, core: usize, action: Action) {
+        if let Action::OpenListener { relay, local, charge } = action {
+            let result = self.listen(local.0, charge);
+            if let Ok(address) = result {
+                assert_eq!(self.listeners.insert((core, relay), address), None);
+                self.announce_listener(core, address, true);
+            }
+            let now = self.now();
+            return self.cores[core].handle_relay_opened(now, relay, result.map(RelayedAddr));
+        }
         let (relay, result) = match action {
             Action::OpenRelay { relay, local, reserve, charge } => {
                 (relay, self.bind(local.0, reserve.map(|r| (r.token, r.user)), charge))
@@ -446,6 +510,62 @@ impl Sim {
                 server.check_invariants();
             }
         }
+    }
+
+    fn announce_listener(&mut self, core: usize, address: SocketAddr, open: bool) {
+        for (other, server) in self.cores.iter_mut().enumerate() {
+            if other != core {
+                server.handle_listener_elsewhere(RelayedAddr(address), CoreId(core as u16), open);
+                server.check_invariants();
+            }
+        }
+    }
+
+    fn listen(
+        &mut self,
+        local: SocketAddr,
+        charge: Option<Username>,
+    ) -> Result<SocketAddr, OpenError> {
+        if let Some(failure) = self.failures.pop_front() {
+            return Err(failure);
+        }
+        if self.foreign.contains(&local) || self.listeners.values().any(|it| *it == local) {
+            return Err(OpenError::InUse);
+        }
+        charge.map_or(Ok(()), |user| self.charge(user)).map(|()| local)
+    }
+
+    /// The first Connect that waits gets this answer.
+    pub(crate) fn connected(&mut self, result: Result<(), ConnectError>) {
+        let (core, connection, ..) = self.connecting.pop_front().expect("a Connect waits");
+        if result.is_err() {
+            self.connections.remove(&(core, connection));
+        }
+        let now = self.now();
+        self.cores[core].handle_connected(now, connection, result);
+        self.settle(core);
+    }
+
+    /// A peer connects to a client's first relayed address.
+    pub(crate) fn peer_connects(&mut self, peer: &str, client: Client) -> Option<ConnectionId> {
+        let relayed = self.relayed(client)[0];
+        let listener = self.listeners.iter().find(|(_, address)| **address == relayed);
+        let (&(core, relay), _) = listener.expect("somebody listens there");
+        let now = self.now();
+        let peer = PeerAddr(addr(peer));
+        let connection = self.cores[core].handle_peer_connected(now, relay, peer);
+        if let Some(connection) = connection {
+            assert_eq!(self.connections.insert((core, connection), None), None);
+        }
+        self.settle(core);
+        connection
+    }
+
+    /// A connection with a peer ends by itself.
+    pub(crate) fn connection_ends(&mut self, core: usize, connection: ConnectionId) {
+        self.connections.remove(&(core, connection)).expect("it was there");
+        self.cores[core].handle_connection_gone(connection);
+        self.settle(core);
     }
 
     fn is_bound(&self, address: SocketAddr) -> bool {
@@ -715,6 +835,52 @@ impl Sim {
         self.request(client, Method::ALLOCATE, &all)
     }
 
+    /// Allocate, for TCP between server and peers.
+    pub(crate) fn allocate_tcp(&mut self, client: Client) -> Answer {
+        self.allocate_tcp_with(client, &[])
+    }
+
+    /// The same with more attributes.
+    pub(crate) fn allocate_tcp_with(
+        &mut self,
+        client: Client,
+        attributes: &[(AttributeType, &[u8])],
+    ) -> Answer {
+        let all = [&[(AttributeType::REQUESTED_TRANSPORT, &TCP[..])], attributes].concat();
+        self.request(client, Method::ALLOCATE, &all)
+    }
+
+    /// Connect; the answer comes when [`Sim::connected`] is called.
+    pub(crate) fn connect(&mut self, client: Client, peer: &str) -> Answer {
+        self.request_with(client, Method::CONNECT, |packet| packet.peer(addr(peer)))
+    }
+
+    /// Connect to a peer that accepts.
+    #[track_caller]
+    pub(crate) fn connect_to(&mut self, client: Client, peer: &str) -> ConnectionId {
+        self.connect(client, peer).nothing();
+        self.connected(Ok(()));
+        let bytes = self.heard(client);
+        connection_id(&self.answer(client, bytes).success())
+    }
+
+    /// ConnectionBind.
+    pub(crate) fn bind_connection(&mut self, client: Client, id: ConnectionId) -> Answer {
+        self.request_with(client, Method::CONNECTION_BIND, |packet| {
+            packet.with(AttributeType::CONNECTION_ID, id.0.to_be_bytes())
+        })
+    }
+
+    /// The ConnectionAttempt that a client has got: from whom, and the id.
+    #[track_caller]
+    pub(crate) fn attempted(&mut self, client: Client) -> (SocketAddr, ConnectionId) {
+        let bytes = self.heard(client).expect("a ConnectionAttempt");
+        let message = Response::read(&bytes);
+        let kind = (message.class, message.method);
+        assert_eq!(kind, (Class::Indication, Method::CONNECTION_ATTEMPT.get()));
+        (message.addresses(AttributeType::XOR_PEER_ADDRESS)[0], connection_id(&message))
+    }
+
     /// Refresh, with LIFETIME if it is given.
     pub(crate) fn refresh(&mut self, client: Client, lifetime: impl Into<Option<u32>>) -> Answer {
         let lifetime = lifetime.into().map(u32::to_be_bytes);
@@ -793,6 +959,8 @@ impl Sim {
             assert_eq!(core.poll_timeout(), None);
         }
         assert!(self.sockets.is_empty(), "{:?}", self.sockets);
+        assert!(self.listeners.is_empty(), "{:?}", self.listeners);
+        assert!(self.connections.is_empty(), "{:?}", self.connections);
         assert!(self.shelf.is_empty(), "{:?}", self.shelf);
         assert!(self.charged.values().all(|charged| *charged == 0), "{:?}", self.charged);
     }

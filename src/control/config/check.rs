@@ -220,6 +220,8 @@ impl Check<'_> {
             ("allocations_total", limits.allocations_total == 0),
             ("permissions_per_allocation", limits.permissions_per_allocation == 0),
             ("channels_per_allocation", limits.channels_per_allocation == 0),
+            ("peer_connections_per_allocation", limits.peer_connections_per_allocation == 0),
+            ("peer_connections", limits.peer_connections == 0),
             ("lifetime_max_secs", limits.lifetime_max_secs == 0),
             ("nonce_lifetime_secs", limits.nonce_lifetime_secs == 0),
             ("tcp_connections", limits.tcp_connections == 0),

@@ -166,6 +166,10 @@ pub struct Limits {
     pub permissions_per_allocation: usize,
     /// Channels of one allocation.
     pub channels_per_allocation: usize,
+    /// Connections with peers that one TCP allocation may have.
+    pub peer_connections_per_allocation: usize,
+    /// Connections with peers in all.
+    pub peer_connections: usize,
     /// Longest lifetime granted to an allocation.
     pub lifetime_max_secs: u32,
     /// How long a nonce is good.
@@ -186,6 +190,8 @@ impl Default for Limits {
             allocations_total: 100_000,
             permissions_per_allocation: 512,
             channels_per_allocation: 512,
+            peer_connections_per_allocation: 64,
+            peer_connections: 10_000,
             lifetime_max_secs: 3600,
             nonce_lifetime_secs: 3600,
             tcp_connections: 10_000,

@@ -83,7 +83,7 @@ fn an_idle_connection_is_closed_and_one_with_an_allocation_is_not() {
 #[test]
 fn connections_beyond_the_limits_are_closed_at_once() {
     for (total, per_source) in [(2, 100), (100, 2)] {
-        let crowd = CrowdLimits { total, per_source };
+        let crowd = CrowdLimits { total, per_source, ..CrowdLimits::default() };
         let server = start(Options { crowd, ..Options::default() });
         let mut kept: Vec<_> = (0..2).map(|_| Client::tcp(server.address, "alice")).collect();
         for client in &mut kept {
