@@ -203,6 +203,23 @@ fn a_nonce_is_bound_to_the_client_and_its_transport() {
     sim.ask_bytes(alice, &captured).success();
 }
 
+/// RFC 6062 §4.3: a client opens more streams with the credentials that it has. RFC 8489 §9.2.4
+/// wants another nonce for another port nonetheless.
+#[test]
+fn a_nonce_of_a_stream_is_good_on_another_stream_of_the_same_address() {
+    let mut sim = Sim::new();
+    let first = sim.tcp_client("198.51.100.1:4000");
+    sim.challenge(first);
+    let packet = allocate(&mut sim);
+    let asked = sim.sign(first, packet).encode();
+    let second = sim.tcp_client("198.51.100.1:4001");
+    sim.challenge(second);
+    assert_ne!(sim.nonce(first), sim.nonce(second));
+    let stranger = sim.tcp_client("198.51.100.2:4000");
+    sim.ask_bytes(stranger, &asked).rejected(438);
+    sim.ask_bytes(second, &asked).success();
+}
+
 #[test]
 fn a_made_up_nonce_is_stale() {
     let mut sim = Sim::new();

@@ -4,10 +4,15 @@
 //! ```text
 //! [obMatJos2 + 4 characters of security features]   the nonce cookie, RFC 8489 §9.2
 //! 11 characters: base64url of time(2) mac(6)        time in steps of 4 s since 1970, its end
+//!                     on a stream time(2) mac(4) port(2)
 //! ```
 //!
 //! The MAC covers the whole time and the features, so that neither a nonce of days ago nor one
 //! whose features somebody on the way has changed is taken (bid-down protection, §9.2.1).
+//!
+//! On a stream the nonce names the port that it was made for and is good for others of the same
+//! address: whoever sends by a stream has proven its address, and a client opens more of them for
+//! one allocation, with the nonce that it knows already (RFC 6062 §4.3, RFC 8489 §9.2.3.2).
 //!
 //! The cookie makes a 401 longer, so a request too short to be a real Allocate gets none: that
 //! keeps answers to strangers at three times what they sent, and below.
@@ -32,6 +37,8 @@ const TIME: usize = 2;
 const MAC: usize = 6;
 /// Characters without the cookie.
 const SHORT: usize = 11;
+/// The bytes of the MAC that a stream's nonce has the port in place of.
+const PORT: std::ops::Range<usize> = TIME + MAC - 2..TIME + MAC;
 /// Characters of the cookie and the security features.
 const PREFIX: usize = COOKIE.len() + 4;
 
@@ -70,13 +77,14 @@ fn bits_of(nonce: &[u8]) -> Option<[u8; 3]> {
 /// A nonce as it goes into NONCE.
 #[derive(Clone, Copy)]
 pub(super) struct Nonce {
-    bytes: [u8; PREFIX + SHORT],
+    bytes: [u8; PREFIX + LONG],
     start: usize,
+    end: usize,
 }
 
 impl Nonce {
     pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.bytes[self.start..]
+        &self.bytes[self.start..self.end]
     }
 }
 
@@ -116,9 +124,13 @@ impl NonceMint {
                 .expect("three bytes are four characters");
         }
         let step = unix_secs / STEP_SECS;
+        let port = tuple.client.port().to_be_bytes();
         let mut raw = [0; TIME + MAC];
         raw[..TIME].copy_from_slice(&(step as u16).to_be_bytes());
-        raw[TIME..].copy_from_slice(&self.mac(step, tuple, bits));
+        raw[TIME..].copy_from_slice(&self.mac(step, tuple, port, bits));
+        if tuple.transport.is_stream() {
+            raw[PORT].copy_from_slice(&port);
+        }
         URL_SAFE_NO_PAD
             .encode_slice(raw, &mut nonce.bytes[PREFIX..])
             .expect("eight bytes are eleven characters");
@@ -133,20 +145,27 @@ impl NonceMint {
         if short.len() != SHORT || URL_SAFE_NO_PAD.decode_slice(short, &mut raw).is_err() {
             return false;
         }
+        // What a stream's has left of the MAC still gives a captured one no chance worth naming.
+        let (port, covered) = if tuple.transport.is_stream() {
+            ([raw[PORT.start], raw[PORT.start + 1]], TIME..PORT.start)
+        } else {
+            (tuple.client.port().to_be_bytes(), TIME..TIME + MAC)
+        };
         let now = unix_secs / STEP_SECS;
         let age = (now as u16).wrapping_sub(u16::from_be_bytes([raw[0], raw[1]]));
         let Some(step) = now.checked_sub(age.into()) else { return false };
         let fresh = u64::from(age) * STEP_SECS < u64::from(self.lifetime.as_secs());
-        let genuine: bool = self.mac(step, tuple, bits).ct_eq(&raw[TIME..]).into();
+        let mac = self.mac(step, tuple, port, bits);
+        let genuine: bool = mac[..covered.len()].ct_eq(&raw[covered]).into();
         fresh && genuine
     }
 
-    fn mac(&self, step: u64, tuple: &FiveTuple, bits: Option<[u8; 3]>) -> [u8; MAC] {
+    fn mac(&self, step: u64, tuple: &FiveTuple, port: [u8; 2], bits: Option<[u8; 3]>) -> [u8; MAC] {
         let mut mac = self.mac.clone();
         mac.update(&step.to_be_bytes());
         mac.update(&[tuple.transport as u8, u8::from(bits.is_some())]);
         mac.update(&bits.unwrap_or_default());
-        mac.update(&tuple.client.port().to_be_bytes());
+        mac.update(&port);
         match tuple.client.ip() {
             IpAddr::V4(ip) => mac.update(&ip.octets()),
             IpAddr::V6(ip) => mac.update(&ip.octets()),
@@ -201,6 +220,27 @@ mod tests {
         }
         let tcp = FiveTuple { transport: Transport::Tcp, ..client };
         assert!(!mint().accepts(NOON, &tcp, nonce.as_bytes()));
+    }
+
+    #[test]
+    fn a_stream_has_a_nonce_of_its_own_that_serves_others_of_the_same_address() {
+        let stream = |text| FiveTuple { transport: Transport::Tcp, ..tuple(text) };
+        let (first, second) = (stream("198.51.100.1:4000"), stream("198.51.100.1:4001"));
+        for features in [NONE, BOTH] {
+            let nonce = mint().mint(NOON, &first, features);
+            assert_ne!(nonce.as_bytes(), mint().mint(NOON, &second, features).as_bytes());
+            let short = mint().mint(NOON, &tuple("198.51.100.1:4000"), features);
+            assert_eq!(nonce.as_bytes().len(), short.as_bytes().len());
+            assert!(mint().accepts(NOON, &first, nonce.as_bytes()));
+            assert!(mint().accepts(NOON, &second, nonce.as_bytes()));
+            assert!(!mint().accepts(NOON, &stream("198.51.100.2:4000"), nonce.as_bytes()));
+            assert!(!mint().accepts(NOON, &tuple("198.51.100.1:4000"), nonce.as_bytes()));
+            for at in 0..nonce.as_bytes().len() {
+                let mut changed = nonce.as_bytes().to_vec();
+                changed[at] = if changed[at] == b'B' { b'C' } else { b'B' };
+                assert!(!mint().accepts(NOON, &first, &changed), "character {at}");
+            }
+        }
     }
 
     #[test]
