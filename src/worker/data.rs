@@ -74,6 +74,11 @@ impl Worker {
 
     /// Something has happened at one of the ends of a connection with a peer.
     pub(super) fn serve_peer(&mut self, place: Place) {
+        if self.peers.moved >= BYTES_PER_TURN {
+            // It stays queued, for the next turn.
+            self.ready.push_back(Token::Peer(place));
+            return;
+        }
         let Some(peer) = self.peers.get(place) else { return };
         peer.queued = false;
         let connection = peer.connection;
@@ -98,6 +103,7 @@ impl Worker {
             },
             Stage::Joined(pipe) => {
                 let advance = pipe.advance(&mut self.scratch);
+                self.peers.moved += advance.to_peer + advance.to_client;
                 self.stats.data_to_peers += advance.to_peer as u64;
                 self.stats.data_to_clients += advance.to_client as u64;
                 match advance.next {
@@ -224,3 +230,7 @@ impl Worker {
         }
     }
 }
+
+/// Bytes that all pipes together move in one turn, so that bulk data delays nobody's packets by
+/// more than a fraction of a millisecond; one pipe's share may lie above it.
+const BYTES_PER_TURN: usize = 512 * 1024;

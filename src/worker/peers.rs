@@ -15,6 +15,8 @@ pub(super) struct Peers {
     places: Places<Peer>,
     place_by_id: HashMap<ConnectionId, Place>,
     joined: usize,
+    /// Bytes that went through pipes in this turn.
+    pub moved: usize,
 }
 
 /// A connection with a peer.

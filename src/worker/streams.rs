@@ -14,6 +14,7 @@ impl Worker {
     /// Gives each listener and connection whose turn it is a bounded piece of work.
     pub(super) fn serve_streams(&mut self) {
         let mut streams = mem::take(&mut self.streams);
+        self.peers.moved = 0;
         for token in streams.drain(..) {
             match token {
                 Token::Tcp(index) => self.accept(index),

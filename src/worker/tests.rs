@@ -2,6 +2,7 @@
 
 mod crossing;
 mod streams;
+mod tcp_relay;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
