@@ -8,7 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use common::packet::padding_is_zero;
 use common::{
-    AttributeType, Class, Client, IntegrityKey, Method, OpenError, Sim, Transport, addr, secs,
+    AttributeType, Class, Client, ConnectError, ConnectionId, IntegrityKey, Method, OpenError, Sim,
+    Transport, addr, secs,
 };
 use hairpin::turn::{
     CoreId, FiveTuple, Moment, Now, PeerAddr, RelayId, RelayedAddr, Server,
@@ -23,7 +24,7 @@ use rand::{Rng as _, RngExt as _, SeedableRng as _};
 /// Messages of each session; the four of them make a million.
 const MESSAGES: usize = 250_000;
 
-const METHODS: [Method; 7] = [
+const METHODS: [Method; 10] = [
     Method::BINDING,
     Method::ALLOCATE,
     Method::REFRESH,
@@ -31,9 +32,12 @@ const METHODS: [Method; 7] = [
     Method::DATA,
     Method::CREATE_PERMISSION,
     Method::CHANNEL_BIND,
+    Method::CONNECT,
+    Method::CONNECTION_BIND,
+    Method::CONNECTION_ATTEMPT,
 ];
 
-const KINDS: [AttributeType; 24] = [
+const KINDS: [AttributeType; 25] = [
     AttributeType::USERNAME,
     AttributeType::MESSAGE_INTEGRITY,
     AttributeType::ERROR_CODE,
@@ -54,6 +58,7 @@ const KINDS: [AttributeType; 24] = [
     AttributeType::PASSWORD_ALGORITHM,
     AttributeType::USERHASH,
     AttributeType::RESERVATION_TOKEN,
+    AttributeType::CONNECTION_ID,
     AttributeType::ADDITIONAL_ADDRESS_FAMILY,
     AttributeType::SOFTWARE,
     AttributeType::FINGERPRINT,
@@ -80,11 +85,13 @@ impl Target {
             sim.client("[2001:db8::1]:4000"),
             sim.client("198.51.100.4:4000"),
             sim.client("198.51.100.5:4000"),
+            sim.tcp_client("198.51.100.6:4000"),
+            sim.tcp_client("198.51.100.7:4000"),
         ];
         for client in &clients {
             sim.challenge(*client);
         }
-        // One with everything, on a stream too; one dual; one being opened; one with nothing.
+        // One with everything, on a stream too; one dual; one being opened; two with nothing.
         for client in &clients[..2] {
             sim.allocate(*client).success();
             sim.permit(*client, common::PEER).success();
@@ -94,9 +101,14 @@ impl Target {
         sim.allocate_with(clients[2], &[both]).success();
         sim.permit_all(clients[2], &[common::PEER, common::PEER_V6]).success();
         sim.bind_channel(clients[2], 0x4001, common::PEER_V6).success();
+        // One with connections, for those of the last.
+        sim.allocate_tcp(clients[5]).success();
+        sim.permit(clients[5], common::PEER).success();
+        sim.connect_to(clients[5], common::PEER);
         sim.slow_shell = true;
         sim.allocate(clients[3]).nothing();
-        clients.rotate_left(seed as usize % 5);
+        let count = clients.len();
+        clients.rotate_left(seed as usize % count);
         let key = sim.key(clients[0]).clone();
         let rng = StdRng::seed_from_u64(seed);
         Self { sim, clients, rng, key, parsed: 0, replies: 0, relayed: 0 }
@@ -123,7 +135,12 @@ impl Target {
             AttributeType::REALM => b"example.org".to_vec(),
             AttributeType::CHANNEL_NUMBER => vec![0x40, byte & 7, 0, 0],
             AttributeType::LIFETIME => vec![0, 0, byte & 7, byte],
-            AttributeType::REQUESTED_TRANSPORT => vec![17, 0, 0, 0],
+            AttributeType::REQUESTED_TRANSPORT => vec![if byte < 192 { 17 } else { 6 }, 0, 0, 0],
+            AttributeType::CONNECTION_ID => {
+                let ids: Vec<_> = self.sim.connections.keys().map(|(_, id)| id.0).collect();
+                let id = ids.choose(&mut self.rng).copied().unwrap_or_default();
+                id.to_be_bytes().to_vec()
+            }
             AttributeType::EVEN_PORT => vec![byte & 0x80],
             AttributeType::RESERVATION_TOKEN => vec![byte; 8],
             AttributeType::DONT_FRAGMENT => vec![],
@@ -266,7 +283,7 @@ impl Target {
         let address = SocketAddr::new(addr("8.0.0.1:0").ip(), self.rng.random());
         let (relay, length) =
             (RelayId(self.rng.random_range(0..9)), self.rng.random_range(0..70_000));
-        match self.rng.random_range(0..8) {
+        match self.rng.random_range(0..13) {
             0 => self.sim.pass(self.rng.random_range(0..2000)),
             1 => self.sim.pass_without_timers(self.rng.random_range(0..2000)),
             2 => self.sim.open_pending(),
@@ -290,7 +307,32 @@ impl Target {
                 let result = if self.rng.random() { OpenError::InUse } else { OpenError::Failed };
                 self.sim.failures.push_back(result);
             }
-            6 if self.one_in(16) => {
+            6 if !self.sim.connecting.is_empty() => {
+                let result = if self.rng.random() { Ok(()) } else { Err(ConnectError::Failed) };
+                self.sim.connected(result);
+            }
+            7 => {
+                let port = self.rng.random_range(1..100);
+                let peer = SocketAddr::new(addr(common::PEER).ip(), port);
+                self.sim.peer_comes(0, relay, peer);
+            }
+            8 => {
+                let first = self.sim.connections.keys().next().copied();
+                if let Some((core, id)) = first
+                    && !self.sim.connecting.iter().any(|(_, other, ..)| *other == id)
+                {
+                    self.sim.connection_ends(core, id);
+                }
+            }
+            9 => {
+                // Whoever lost their TCP allocation gets another.
+                let client = *self.clients.choose(&mut self.rng).expect("some");
+                self.sim.slow_shell = false;
+                self.sim.allocate_tcp(client);
+                self.sim.permit(client, common::PEER);
+                self.sim.connect(client, common::PEER);
+            }
+            10 if self.one_in(16) => {
                 let client = *self.clients.choose(&mut self.rng).expect("some");
                 self.sim.hang_up(client);
             }
@@ -379,8 +421,13 @@ fn a_confused_shell_does_no_harm() {
         let now = Now { moment, unix_secs: rng.random_range(0..u64::from(u32::MAX)) };
         let relay = RelayId(rng.random_range(0..4));
         let address = RelayedAddr(SocketAddr::new(addr("8.0.0.1:0").ip(), rng.random()));
-        match rng.random_range(0..5) {
+        let connection = ConnectionId(rng.random_range(0..4));
+        match rng.random_range(0..9) {
             0 => core.handle_timeout(now),
+            5 => core.handle_connected(now, connection, Ok(())),
+            6 => core.handle_connection_gone(connection),
+            7 => core.handle_listener_elsewhere(address, CoreId(1), rng.random()),
+            8 => assert_eq!(core.handle_peer_connected(now, relay, PeerAddr(address.0)), None),
             1 => core.handle_client_gone(now, tuple),
             2 => core.handle_relay_opened(now, relay, Ok(address)),
             3 => core.handle_relay_elsewhere(address, CoreId(1), rng.random()),

@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::{AttributeType, Client, Drop, OpenError, Sim, Transport, V6, secs};
+use common::{
+    AttributeType, Client, ConnectError, ConnectionId, Drop, OpenError, Sim, Transport, V6, secs,
+};
 use hairpin::turn::Server;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -14,15 +16,16 @@ fn session(script_seed: u64, core_seed: u8) -> (Vec<String>, Sim) {
     sim.journal = Some(Vec::new());
     let clients: Vec<Client> = (0..12)
         .map(|n| {
-            let transport = if n % 4 == 3 { Transport::Tcp } else { Transport::Udp };
-            sim.client_on(n % 2, transport, &format!("198.51.100.{}:4000", n + 1))
+            let transport = if n % 2 == 1 { Transport::Tcp } else { Transport::Udp };
+            sim.client_on(n / 2 % 2, transport, &format!("198.51.100.{}:4000", n + 1))
         })
         .collect();
-    for _ in 0..1500 {
+    for _ in 0..4000 {
         let client = clients[rng.random_range(0..clients.len())];
         let peer = format!("9.0.0.{}:{}", rng.random_range(1..9), rng.random_range(1..4));
         let channel = rng.random_range(0x4000..0x4008);
-        match rng.random_range(0..12) {
+        let id = sim.connections.keys().next().map(|(_, id)| *id);
+        match rng.random_range(0..18) {
             0 | 1 => drop(sim.allocate(client)),
             2 => {
                 let dual = (AttributeType::ADDITIONAL_ADDRESS_FAMILY, &V6[..]);
@@ -38,6 +41,15 @@ fn session(script_seed: u64, core_seed: u8) -> (Vec<String>, Sim) {
                 drop(sim.peer_sends(&peer, client, b"payload"));
             }
             10 => sim.failures.push_back(OpenError::InUse),
+            11 => drop(sim.allocate_tcp(client)),
+            12 => drop(sim.connect(client, &peer)),
+            13 if !sim.connecting.is_empty() => {
+                sim.connected(if rng.random() { Ok(()) } else { Err(ConnectError::Failed) });
+            }
+            14 if sim.relayed(client).first().is_some_and(|r| sim.is_listened_at(*r)) => {
+                sim.peer_connects(&peer, client);
+            }
+            15 => drop(sim.bind_connection(client, id.unwrap_or(ConnectionId(1)))),
             _ => sim.pass(secs(rng.random_range(0..60))),
         }
     }
@@ -47,6 +59,7 @@ fn session(script_seed: u64, core_seed: u8) -> (Vec<String>, Sim) {
 
 #[test]
 fn the_same_seed_and_inputs_give_the_same_bytes() {
+    let (mut connects, mut attempts, mut binds) = (0, 0, 0);
     for script in 0..3 {
         let (first, sim) = session(script, 1);
         let (second, again) = session(script, 1);
@@ -62,7 +75,14 @@ fn the_same_seed_and_inputs_give_the_same_bytes() {
         let stats = sim.cores[0].stats();
         assert!(stats.packets_to_peer > 0 && stats.packets_to_client > 0);
         assert!(stats.drops(Drop::NoPermission) > 0 && stats.allocations_created > 3);
+        for core in &sim.cores {
+            let stats = core.stats();
+            connects += stats.connects;
+            attempts += stats.connection_attempts;
+            binds += stats.connection_binds;
+        }
     }
+    assert!(connects > 0 && attempts > 0 && binds > 0, "{connects} {attempts} {binds}");
 }
 
 /// What differs with the seed: ports, tokens, the ids of indications. Not the nonces, which a

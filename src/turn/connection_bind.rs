@@ -78,9 +78,11 @@ impl Server {
     fn judge_bind(&self, now: Now, bind: &ConnectionBind) -> Result<(), Reject> {
         // Not the id of a connection that waits to be bound: 400.
         let connection = self.connections.get(bind.connection);
-        let Some(connection) = connection.filter(
-            |connection| matches!(connection.state, State::Pending { deadline } if deadline > now.moment),
-        ) else {
+        let waits = connection.is_some_and(|connection| match connection.state {
+            State::Pending { deadline } => deadline > now.moment,
+            State::Connecting { .. } | State::Active => false,
+        });
+        let Some(connection) = connection.filter(|_| waits) else {
             return reject(ErrorCode::BAD_REQUEST);
         };
         let allocation = self.table.get(connection.allocation);

@@ -7,7 +7,16 @@
 //! handle_peer(now, relay, peer, length) -> Verdict       poll_action() -> Option<Action>
 //! handle_relay_opened(now, relay, result)                poll_timeout() -> Option<Moment>
 //! handle_client_gone(now, tuple)                         handle_neighbour(now, from, to, length)
-//! handle_relay_elsewhere(relayed_addr, core, open)       … and more for TCP allocations
+//! handle_relay_elsewhere(relayed_addr, core, open)
+//! ```
+//!
+//! And for TCP allocations (RFC 6062), whose bytes it never sees:
+//!
+//! ```text
+//! handle_connected(now, connection, result)              handle_connection_gone(connection)
+//! handle_peer_connected(now, relay, peer) -> Option<ConnectionId>
+//! handle_connection_bind(now, path, bind)                handle_bind_refused(path, bind)
+//! handle_listener_elsewhere(relayed_addr, core, open)
 //! ```
 //!
 //! After each `handle_*`, drain `poll_action` until it is empty, then read `poll_timeout`. The hot

@@ -1,4 +1,5 @@
-//! Attribute types (RFC 8489 §18.3, RFC 8656 §18, RFC 6062 §6.2) and which of them this server knows.
+//! Attribute types (RFC 8489 §18.3, RFC 8656 §18, RFC 6062 §6.2) and which of them this server
+//! knows.
 
 use std::fmt;
 

@@ -27,7 +27,7 @@ impl Worker {
             self.stats.peers_over_limit += 1;
             return Err(ConnectError::NoRoom);
         }
-        let listener = self.listeners.of(relay).ok_or(io::ErrorKind::NotFound.into());
+        let listener = self.listeners.of(relay).ok_or_else(|| io::ErrorKind::NotFound.into());
         let made = listener.and_then(|listener| listener.socket.connect(peer));
         made.and_then(|stream| {
             self.keep_peer(connection, Stage::Unbound { stream, accepted: false })
@@ -133,8 +133,9 @@ impl Worker {
         let mut connection = client.connection;
         // Failing, it is not registered any more, as is wanted.
         let _ = connection.deregister(self.poll.registry());
-        let handover = Handover { connection, bind };
-        if let Err(Handover { connection, bind }) = self.shared.mailboxes[owner].give(handover) {
+        let handover = Box::new(Handover { connection, bind });
+        if let Err(back) = self.shared.mailboxes[owner].give(handover) {
+            let Handover { connection, bind } = *back;
             self.stats.handovers_refused += 1;
             self.arrived(connection, |worker, place| {
                 if let Some(path) = worker.path_to(place) {
@@ -148,7 +149,8 @@ impl Worker {
 
     /// Takes the connections that other workers have given.
     pub(super) fn take_handovers(&mut self) {
-        while let Some(Handover { connection, bind }) = self.inbox.next_handover() {
+        while let Some(handover) = self.inbox.next_handover() {
+            let Handover { connection, bind } = *handover;
             self.stats.connections_handed_over += 1;
             self.arrived(connection, |worker, place| worker.bind_here(place, &bind));
         }

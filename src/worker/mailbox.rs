@@ -29,7 +29,7 @@ pub struct Mailbox {
     news: Sender<News>,
     parcels: SyncSender<Parcel>,
     requests: SyncSender<oneshot::Sender<Snapshot>>,
-    handovers: SyncSender<Handover>,
+    handovers: SyncSender<Box<Handover>>,
 }
 
 /// The worker's end.
@@ -39,7 +39,7 @@ pub(super) struct Inbox {
     news: Receiver<News>,
     parcels: Receiver<Parcel>,
     requests: Receiver<oneshot::Sender<Snapshot>>,
-    handovers: Receiver<Handover>,
+    handovers: Receiver<Box<Handover>>,
 }
 
 #[derive(Debug)]
@@ -165,7 +165,7 @@ impl Mailbox {
     /// # Errors
     ///
     /// The connection comes back where the worker has ended or has as many waiting as it may.
-    pub(super) fn give(&self, handover: Handover) -> Result<(), Handover> {
+    pub(super) fn give(&self, handover: Box<Handover>) -> Result<(), Box<Handover>> {
         self.put(&self.handovers, handover)
     }
 
@@ -233,7 +233,7 @@ impl Inbox {
     }
 
     /// The next connection that another worker has given.
-    pub(super) fn next_handover(&self) -> Option<Handover> {
+    pub(super) fn next_handover(&self) -> Option<Box<Handover>> {
         let handover = self.handovers.try_recv().ok()?;
         self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
         Some(handover)

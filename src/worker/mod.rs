@@ -7,11 +7,12 @@
 //! ```text
 //! 1  wait      for events, or not at all while sockets are known to hold more
 //! 2  receive   a batch of datagrams, listeners first, then as many relay sockets as fit
-//! 3  mailbox   what other workers opened and closed, and the payloads that they hand over; what
-//!              the control plane asks
+//! 3  mailbox   what other workers opened and closed, and the payloads and connections (RFC 6062)
+//!              that they hand over; what the control plane asks
 //! 4  decide    each datagram goes to the core, its verdict into the batch that leaves;
 //!    act       what the core asks for is done at once, so that order is never lost
-//! 5  streams   connections are accepted and read, and their frames decided in the same way
+//! 5  streams   connections are accepted and read, and their frames decided in the same way; pipes
+//!              move what they can
 //! 6  send      payloads for clients of other workers leave, then the batch, socket by socket, in
 //!              runs; then what waits for each connection
 //! 7  timers    the core's, and those of idle connections

@@ -535,6 +535,11 @@ impl Sim {
         charge.map_or(Ok(()), |user| self.charge(user)).map(|()| local)
     }
 
+    /// Whether a core listens there.
+    pub(crate) fn is_listened_at(&self, address: SocketAddr) -> bool {
+        self.listeners.values().any(|listener| *listener == address)
+    }
+
     /// The first Connect that waits gets this answer.
     pub(crate) fn connected(&mut self, result: Result<(), ConnectError>) {
         let (core, connection, ..) = self.connecting.pop_front().expect("a Connect waits");
@@ -551,9 +556,18 @@ impl Sim {
         let relayed = self.relayed(client)[0];
         let listener = self.listeners.iter().find(|(_, address)| **address == relayed);
         let (&(core, relay), _) = listener.expect("somebody listens there");
+        self.peer_comes(core, relay, addr(peer))
+    }
+
+    /// A peer connects to some relay, whatever that is.
+    pub(crate) fn peer_comes(
+        &mut self,
+        core: usize,
+        relay: RelayId,
+        peer: SocketAddr,
+    ) -> Option<ConnectionId> {
         let now = self.now();
-        let peer = PeerAddr(addr(peer));
-        let connection = self.cores[core].handle_peer_connected(now, relay, peer);
+        let connection = self.cores[core].handle_peer_connected(now, relay, PeerAddr(peer));
         if let Some(connection) = connection {
             assert_eq!(self.connections.insert((core, connection), None), None);
         }

@@ -35,7 +35,7 @@ impl Connection {
 
 impl End for Connection {
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        Connection::receive(self, buffer)
+        Self::receive(self, buffer)
     }
 
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -55,7 +55,7 @@ impl End for Connection {
 
     fn flush(&mut self) -> io::Result<()> {
         if self.has_output() {
-            Connection::flush(self)?;
+            Self::flush(self)?;
         }
         if self.has_output() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
     }
