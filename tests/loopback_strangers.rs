@@ -24,6 +24,16 @@ const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// How much the server may grow, in KiB, by whatever strangers do.
 const GROWTH_KIB: u64 = 1024;
 
+/// What is answered with a challenge.
+const AUTHENTICATED: [Method; 6] = [
+    Method::ALLOCATE,
+    Method::REFRESH,
+    Method::CREATE_PERMISSION,
+    Method::CHANNEL_BIND,
+    Method::CONNECT,
+    Method::CONNECTION_BIND,
+];
+
 // What is answered, and how long the answer is.
 
 /// The answer to these bytes from a port of its own.
@@ -60,9 +70,7 @@ fn a_binding_answer_is_little_longer_than_its_request() {
 #[test]
 fn a_challenge_is_at_most_three_times_as_long_as_its_request() {
     let server = Server::start();
-    for method in
-        [Method::ALLOCATE, Method::REFRESH, Method::CREATE_PERMISSION, Method::CHANNEL_BIND]
-    {
+    for method in AUTHENTICATED {
         let bare = request(method);
         assert_eq!(bare.len(), 20);
         let answer = ask(server.address(), &bare);
@@ -127,7 +135,7 @@ fn unanswered() -> Vec<Vec<u8>> {
         packets.push(empty(method, Class::Indication));
         packets.push(empty(method, Class::Success));
         packets.push(empty(method, Class::Error));
-        let known = [0x001, 0x003, 0x004, 0x008, 0x009].contains(&number);
+        let known = [0x001, 0x003, 0x004, 0x008, 0x009, 0x00A, 0x00B].contains(&number);
         if !known {
             packets.push(empty(method, Class::Request));
         }
@@ -193,13 +201,7 @@ fn flood() -> Vec<Vec<u8>> {
     let key = IntegrityKey::long_term(b"user1", b"example.org", b"guess");
     let modern = PasswordAlgorithm::Sha256.key(b"user1", b"example.org", b"guess");
     let modern = modern.keyed(Integrity::Sha256);
-    for method in [
-        Method::BINDING,
-        Method::ALLOCATE,
-        Method::REFRESH,
-        Method::CREATE_PERMISSION,
-        Method::CHANNEL_BIND,
-    ] {
+    for method in AUTHENTICATED.into_iter().chain([Method::BINDING]) {
         for _ in 0..4 {
             packets.push(request(method));
         }

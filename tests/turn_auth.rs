@@ -8,8 +8,14 @@ use common::{
 };
 use hairpin::turn::Server;
 
-const METHODS: [Method; 4] =
-    [Method::ALLOCATE, Method::REFRESH, Method::CREATE_PERMISSION, Method::CHANNEL_BIND];
+const METHODS: [Method; 6] = [
+    Method::ALLOCATE,
+    Method::REFRESH,
+    Method::CREATE_PERMISSION,
+    Method::CHANNEL_BIND,
+    Method::CONNECT,
+    Method::CONNECTION_BIND,
+];
 
 fn client(sim: &mut Sim) -> Client {
     sim.client("198.51.100.1:4000")
@@ -40,7 +46,7 @@ fn a_request_without_integrity_is_challenged() {
         );
         assert_eq!(response.get(AttributeType::REALM), b"example.org");
     }
-    assert_eq!(sim.errors(ErrorCode::UNAUTHENTICATED), 4);
+    assert_eq!(sim.errors(ErrorCode::UNAUTHENTICATED), METHODS.len() as u64);
     sim.nothing_left();
 }
 

@@ -194,7 +194,7 @@ fn indications_responses_and_unknown_methods_get_no_answer() {
         unanswered(Class::Error, Method::new(method));
         unanswered(Class::Indication, Method::new(method));
     }
-    for method in [0x002, 0x005, 0x006, 0x007, 0x00A, 0x00B, 0x00C] {
+    for method in [0x002, 0x005, 0x006, 0x007, 0x00C, 0x00D, 0x00E] {
         unanswered(Class::Request, Method::new(method));
     }
     assert_eq!(sim.drops(Drop::Response), 32);

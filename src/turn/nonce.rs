@@ -77,14 +77,13 @@ fn bits_of(nonce: &[u8]) -> Option<[u8; 3]> {
 /// A nonce as it goes into NONCE.
 #[derive(Clone, Copy)]
 pub(super) struct Nonce {
-    bytes: [u8; PREFIX + LONG],
+    bytes: [u8; PREFIX + SHORT],
     start: usize,
-    end: usize,
 }
 
 impl Nonce {
     pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.bytes[self.start..self.end]
+        &self.bytes[self.start..]
     }
 }
 
