@@ -895,6 +895,20 @@ fn a_late_announcement_does_not_take_an_own_relay_away() {
 }
 
 #[test]
+fn a_late_announcement_does_not_take_a_third_cores_relay_away() {
+    let mut sim = Sim::new();
+    let a = client(&mut sim);
+    sim.allocate(a).success();
+    let far = RelayedAddr(addr("8.0.0.1:60000"));
+    for (core, open) in [(1, true), (2, true), (1, false)] {
+        sim.cores[0].handle_relay_elsewhere(far, CoreId(core), open);
+        sim.permit(a, &far.0.to_string()).success();
+    }
+    sim.cores[0].handle_relay_elsewhere(far, CoreId(2), false);
+    sim.permit(a, &far.0.to_string()).rejected(403);
+}
+
+#[test]
 fn a_reservation_token_is_eight_bytes_of_the_shells() {
     let mut sim = Sim::new();
     let a = client(&mut sim);
