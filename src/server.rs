@@ -168,6 +168,7 @@ fn start_workers(
             tcp: tcp.iter_mut().filter_map(Vec::pop).collect(),
             relay: relay::Options { offload, ..relay::Options::default() },
             idle: Lifetime::from_secs(limits.tcp_idle_secs),
+            gather: config.gather,
         };
         handles.push(worker::spawn(seat, setup).map_err(|e| cannot(&e))?);
     }

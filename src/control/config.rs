@@ -71,6 +71,8 @@ pub struct Config {
     pub gso: Switch,
     /// Whether datagrams that came together are handed over together.
     pub gro: Switch,
+    /// Whether packets may wait for company at high rates.
+    pub gather: bool,
 }
 
 /// Addresses to listen on. Port 0 leaves the choice to the system.
@@ -196,6 +198,7 @@ impl Config {
             drain_secs: file.drain_secs,
             gso,
             gro,
+            gather: file.gather,
         }
     }
 

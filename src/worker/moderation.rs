@@ -12,6 +12,8 @@ use crate::turn::Moment;
 /// How fast packets come, and how long it pays to let them gather.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Moderation {
+    /// The operator wants it.
+    wanted: bool,
     /// The millisecond that is being counted.
     current: Moment,
     /// Packets in it so far, and the messages of the kernel that carried them.
@@ -35,6 +37,11 @@ pub(super) struct Departures {
 }
 
 impl Moderation {
+    /// Knows of no packets yet; never pauses where it is not wanted.
+    pub(super) fn new(wanted: bool) -> Self {
+        Self { wanted, ..Self::default() }
+    }
+
     /// Counts what a turn has handled: packets, and the kernel's messages that carried them.
     pub(super) fn count(&mut self, now: Moment, packets: u32, messages: u32, left: Departures) {
         let passed = now.as_millis().saturating_sub(self.current.as_millis());
@@ -51,6 +58,7 @@ impl Moderation {
                 left,
                 per_milli: if is_known { self.packets } else { 0 },
                 singly: packets < u64::from(JOINED) * messages,
+                ..*self
             };
         }
         self.packets = self.packets.saturating_add(packets);
@@ -59,7 +67,7 @@ impl Moderation {
 
     /// How long to let packets gather before asking for them; `None`: not at all.
     pub(super) fn pause(&self) -> Option<Duration> {
-        if self.per_milli < PACKETS_PER_MILLI {
+        if !self.wanted || self.per_milli < PACKETS_PER_MILLI {
             return None;
         }
         let (gathered, longest) = match self.singly {
@@ -91,7 +99,7 @@ mod tests {
 
     /// So many packets in a millisecond; `joined` of them came to a message, `run` left by one.
     fn at_rate(per_milli: u32, joined: u32, run: u64) -> Option<Duration> {
-        let (mut moderation, mut left) = (Moderation::default(), Departures::default());
+        let (mut moderation, mut left) = (Moderation::new(true), Departures::default());
         for milli in 1..=3 {
             for part in [per_milli / 2, per_milli - per_milli / 2] {
                 moderation.count(Moment::from_millis(milli), part, part / joined, left);
@@ -128,9 +136,13 @@ mod tests {
     }
 
     #[test]
-    fn after_a_pause_nothing_waits() {
-        let mut moderation = Moderation::default();
+    fn nothing_waits_after_a_gap_nor_where_that_is_not_wanted() {
         let nothing = Departures::default();
+        let mut unwanted = Moderation::new(false);
+        unwanted.count(Moment::from_millis(1), 500, 500, nothing);
+        unwanted.count(Moment::from_millis(2), 500, 500, nothing);
+        assert_eq!(unwanted.pause(), None);
+        let mut moderation = Moderation::new(true);
         moderation.count(Moment::from_millis(1), 500, 500, nothing);
         moderation.count(Moment::from_millis(2), 500, 500, nothing);
         assert!(moderation.pause().is_some());

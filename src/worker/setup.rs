@@ -63,6 +63,8 @@ pub struct WorkerSetup {
     pub relay: relay::Options,
     /// How long a TCP client without an allocation may be silent.
     pub idle: Lifetime,
+    /// Whether it lets packets gather at high rates.
+    pub gather: bool,
 }
 
 /// A running worker.
@@ -152,7 +154,7 @@ impl Worker {
             core: Server::new(setup.core, setup.seed),
             now: clock.now(),
             clock,
-            moderation: Moderation::default(),
+            moderation: Moderation::new(setup.gather),
             handled: (0, 0),
             udp: setup.udp.into_iter().map(udp).collect(),
             tcp: setup.tcp.into_iter().map(tcp).collect(),
@@ -242,6 +244,7 @@ impl fmt::Debug for WorkerSetup {
             .field("tcp", &self.tcp)
             .field("relay", &self.relay)
             .field("idle", &self.idle)
+            .field("gather", &self.gather)
             .finish_non_exhaustive()
     }
 }

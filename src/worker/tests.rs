@@ -92,6 +92,7 @@ fn start(options: Options) -> Running {
             tcp: vec![tcp.remove(0)],
             relay: relay::Options::default(),
             idle: options.idle,
+            gather: true,
         };
         spawn(seat, setup).unwrap()
     });

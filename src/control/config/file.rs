@@ -31,6 +31,7 @@ pub(super) struct File {
     pub(super) drain_secs: u32,
     pub(super) gso: String,
     pub(super) gro: String,
+    pub(super) gather: bool,
     pub(super) listen: Listen,
     pub(super) relay: Relay,
     pub(super) tls: Tls,
@@ -49,6 +50,7 @@ impl Default for File {
             drain_secs: 3,
             gso: "auto".to_owned(),
             gro: "auto".to_owned(),
+            gather: true,
             listen: Listen::default(),
             relay: Relay::default(),
             tls: Tls::default(),
@@ -319,7 +321,7 @@ mod tests {
         let sections: Vec<_> = top
             .iter()
             .copied()
-            .filter(|key| !["realm", "workers", "drain_secs", "gso", "gro"].contains(key))
+            .filter(|key| !["realm", "workers", "drain_secs", "gso", "gro", "gather"].contains(key))
             .collect();
         assert_eq!(listed, sections);
     }
