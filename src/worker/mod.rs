@@ -159,7 +159,10 @@ impl Worker {
     // Stage 1.
 
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
-        let timeout = match self.ready.is_empty() && !self.udp.iter().any(|udp| udp.queued) {
+        let nothing_waits = self.ready.is_empty()
+            && self.parcels.is_empty()
+            && !self.udp.iter().any(|udp| udp.queued);
+        let timeout = match nothing_waits {
             true => self.next_deadline().map(|deadline| {
                 let now = self.now.moment.as_millis();
                 Duration::from_millis(deadline.as_millis().saturating_sub(now))

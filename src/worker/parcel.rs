@@ -103,6 +103,12 @@ impl Parcels {
         self.arrived.push(parcel);
     }
 
+    /// Whether none has come that is not decided on: serving connections, a worker reads its mail
+    /// once more.
+    pub(super) fn is_empty(&self) -> bool {
+        self.arrived.is_empty()
+    }
+
     /// Whether as many have come as one turn serves.
     pub(super) fn is_full(&self) -> bool {
         self.arrived.len() >= PARCELS_PER_TURN

@@ -107,3 +107,20 @@ fn what_crosses_keeps_its_order() {
     let snapshots = server.stop();
     assert_eq!(snapshots.iter().map(|s| s.stats.crossed).sum::<u64>(), 2000);
 }
+
+/// What another worker hands over while this one serves its connections must not wait for the next
+/// event, which may never come.
+#[test]
+fn what_comes_while_a_worker_serves_its_connections_is_not_left_lying() {
+    let server = start(Options { workers: 2, ..Options::default() });
+    let [(mut a, at_a), (mut b, at_b)] = far_apart(&server, Client::tcp);
+    a.bind_channel(0x4001, at_b);
+    b.bind_channel(0x4001, at_a);
+    for round in 0..3000_u32 {
+        let message = channel_data(0x4001, &round.to_be_bytes());
+        a.write(&message);
+        b.write(&message);
+        assert_eq!((a.read(), b.read()), (message.clone(), message), "round {round}");
+    }
+    server.stop();
+}
