@@ -79,7 +79,7 @@ impl Moderation {
     }
 }
 
-/// The rate above which packets are let gather: 50 000 in a second, some 500 video calls.
+/// The rate above which packets are let gather: 50 000 in a second.
 const PACKETS_PER_MILLI: u32 = 50;
 /// So many packets to a message are runs.
 const JOINED: u32 = 2;
