@@ -291,17 +291,18 @@ impl Worker {
 
     fn read_mailbox(&mut self) {
         if self.inbox.has_mail() {
+            // Before the news: what a parcel's sender announced before it is then known.
+            while !self.parcels.is_full()
+                && let Some(parcel) = self.inbox.next_parcel()
+            {
+                self.parcels.arrive(parcel);
+            }
             while let Some(news) = self.inbox.next_news() {
                 let News { core, protocol, address, open } = news;
                 match protocol {
                     Protocol::Udp => self.core.handle_relay_elsewhere(address, core, open),
                     Protocol::Tcp => self.core.handle_listener_elsewhere(address, core, open),
                 }
-            }
-            while !self.parcels.is_full()
-                && let Some(parcel) = self.inbox.next_parcel()
-            {
-                self.parcels.arrive(parcel);
             }
             while let Some(request) = self.inbox.next_request() {
                 // Whoever asked may have stopped waiting.
