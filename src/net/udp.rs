@@ -33,22 +33,21 @@ impl Buffers {
     /// What the operator can do where the kernel granted less than was asked for; `None` where it
     /// granted all.
     pub fn complaint(self) -> Option<String> {
-        let short = |name: &'static str, granted: usize, wanted: usize| {
+        let short = |what: &str, limit: &str, granted: usize, wanted: usize| {
             (granted < wanted).then(|| {
                 format!(
-                    "{} KiB of {} KiB for {name}: `sysctl -w net.core.{}={wanted}` allows all",
+                    "{} KiB of {} KiB for {what}: `sysctl -w net.core.{limit}={wanted}` allows all",
                     granted / 1024,
                     wanted / 1024,
-                    if name == "arrivals" { "rmem_max" } else { "wmem_max" },
                 )
             })
         };
+        let Self { receive, send } = BUFFERS_WANTED;
         let told = [
-            short("arrivals", self.receive, BUFFERS_WANTED.receive),
-            short("departures", self.send, BUFFERS_WANTED.send),
+            short("arrivals", "rmem_max", self.receive, receive),
+            short("departures", "wmem_max", self.send, send),
         ];
-        let told: Vec<_> = told.into_iter().flatten().collect();
-        (!told.is_empty()).then(|| told.join("; "))
+        told.into_iter().flatten().reduce(|first, second| format!("{first}; {second}"))
     }
 }
 

@@ -115,20 +115,15 @@ impl Server {
         }
         let local = self.to_local(peer);
         match (self.table.owner(local), self.table.relay(relay)) {
+            (Some(_), Some(near)) if length > longest(near.local) => self.dropped(Drop::TooLong),
             (Some(Owner::Here(far)), Some(near)) => {
-                if length > longest(near.local) {
-                    return self.dropped(Drop::TooLong);
-                }
                 self.relay_to_client(now, far, PeerAddr(near.local.0), payload)
             }
             (Some(Owner::Elsewhere(core)), Some(near)) => {
-                if length > longest(near.local) {
-                    return self.dropped(Drop::TooLong);
-                }
                 Verdict::ToNeighbour { core, from: near.local, to: local, payload }
             }
             // Only a relay of ours is translated: anything else was judged as it was written.
-            (Some(_), None) | (None, _) => Verdict::ToPeer { relay, peer, payload, dont_fragment },
+            _ => Verdict::ToPeer { relay, peer, payload, dont_fragment },
         }
     }
 
