@@ -3,17 +3,15 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::AsFd;
 use std::time::Duration;
 
 use mio::event::Source;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::SockRef;
 
 use crate::net::pipe::End;
-use crate::net::sys;
-use crate::net::tcp::UNSENT_LIMIT;
+use crate::net::tcp;
 use crate::net::udp::local_addr;
 use crate::turn::{OpenError, PeerAddr, RelayedAddr};
 
@@ -38,7 +36,7 @@ impl RelayListener {
     }
 
     fn try_open(local: SocketAddr) -> io::Result<Self> {
-        let socket = socket(local)?;
+        let socket = tcp::open(local)?;
         socket.bind(&local.into())?;
         let local = if local.port() == 0 { local_addr(&socket)? } else { local };
         socket.listen(BACKLOG)?;
@@ -71,7 +69,7 @@ impl RelayListener {
     ///
     /// What the kernel says at once.
     pub fn connect(&self, peer: PeerAddr) -> io::Result<PeerStream> {
-        let socket = socket(self.local.0)?;
+        let socket = tcp::open(self.local.0)?;
         socket.set_reuse_port(true)?;
         socket.bind(&self.local.0.into())?;
         match socket.connect(&peer.0.into()) {
@@ -88,20 +86,6 @@ impl RelayListener {
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         self.listener.register(registry, token, Interest::READABLE)
     }
-}
-
-/// A socket at a relayed address. All its options are inherited by what it accepts.
-fn socket(local: SocketAddr) -> io::Result<Socket> {
-    let kind = Type::STREAM.nonblocking();
-    let socket = Socket::new(Domain::for_address(local), kind, Some(Protocol::TCP))?;
-    if local.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    // Connections that an earlier allocation left behind (TIME-WAIT) are no obstacle.
-    socket.set_reuse_address(true)?;
-    socket.set_tcp_nodelay(true)?;
-    sys::set_unsent_limit(socket.as_fd(), UNSENT_LIMIT)?;
-    Ok(socket)
 }
 
 /// A connection with a peer.
@@ -168,6 +152,7 @@ const BACKLOG: i32 = 64;
 mod tests {
     use super::*;
     use std::net::TcpStream as StdStream;
+    use std::os::fd::AsFd;
 
     use crate::net::sys::wait_readable;
 

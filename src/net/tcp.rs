@@ -49,12 +49,14 @@ pub fn bind_tcp(address: SocketAddr, workers: usize) -> io::Result<Vec<Listener>
     Ok(listeners)
 }
 
-fn open(address: SocketAddr) -> io::Result<Socket> {
+/// A socket to be bound to `address`, with the options that all of ours have.
+pub(super) fn open(address: SocketAddr) -> io::Result<Socket> {
     let kind = Type::STREAM.nonblocking();
     let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
+    // What an earlier owner left behind (TIME-WAIT) is no obstacle.
     socket.set_reuse_address(true)?;
     // Both are inherited by the connections that are accepted, so none of them costs a call. A
     // frame must not wait for the acknowledgement of the one before; and what can't be sent yet
@@ -104,6 +106,13 @@ impl Listener {
     pub fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
         self.listener.deregister(registry)
     }
+}
+
+/// Whether a socket could not be had for lack of descriptors or memory: the next attempt would fail
+/// as well, whoever it is for.
+pub fn lacks_room(error: &io::Error) -> bool {
+    let lacking = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
+    error.raw_os_error().is_some_and(|errno| lacking.contains(&errno))
 }
 
 /// A client's connection.
@@ -251,7 +260,7 @@ pub const READ_BYTES: usize = 64 * 1024;
 pub const OUTPUT_LIMIT: usize = 256 * 1024;
 
 /// Bytes that may wait unsent in the kernel, beyond what is in flight.
-pub(super) const UNSENT_LIMIT: u32 = 128 * 1024;
+const UNSENT_LIMIT: u32 = 128 * 1024;
 
 /// An empty deframer keeps no more memory than this.
 const KEPT_CAPACITY: usize = 4096;

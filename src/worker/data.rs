@@ -8,7 +8,7 @@ use std::io;
 use std::mem;
 
 use crate::net::pipe::{Next, Pipe};
-use crate::net::tcp::Connection;
+use crate::net::tcp::{Connection, lacks_room};
 use crate::turn::{ConnectError, ConnectionBind, ConnectionId, Path, PeerAddr, RelayId};
 use crate::worker::Worker;
 use crate::worker::mailbox::Handover;
@@ -35,12 +35,7 @@ impl Worker {
         .map_err(|error: io::Error| {
             self.shared.crowd.leave_peer();
             self.stats.peers_failed += 1;
-            match error.raw_os_error() {
-                Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-                    ConnectError::NoRoom
-                }
-                _ => ConnectError::Failed,
-            }
+            if lacks_room(&error) { ConnectError::NoRoom } else { ConnectError::Failed }
         })
     }
 

@@ -2,8 +2,10 @@
 //! come by them.
 
 use std::collections::HashMap;
+use std::io;
 
 use crate::net::peer::{PeerStream, RelayListener};
+use crate::net::tcp::lacks_room;
 use crate::turn::{Moment, OpenError, PeerAddr, Protocol, RelayId, RelayedAddr, Username};
 use crate::worker::Worker;
 use crate::worker::peers::Stage;
@@ -101,15 +103,14 @@ impl Worker {
             let relay = listener.relay;
             match listener.socket.accept() {
                 Ok((stream, peer)) => self.peer_came(relay, peer, stream),
-                Err(error) => match error.raw_os_error() {
-                    Some(libc::EAGAIN) => return,
-                    Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-                        self.stats.accept_errors += 1;
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    self.stats.accept_errors += 1;
+                    if lacks_room(&error) {
                         self.listeners.again = Some(self.now.moment + ACCEPT_PAUSE);
                         return;
                     }
-                    _ => self.stats.accept_errors += 1,
-                },
+                }
             }
         }
         self.queue(Token::Listener(place));

@@ -114,7 +114,7 @@ pub struct Snapshot {
     pub stats: Stats,
     /// What its core has done.
     pub core: turn::Stats,
-    /// Relay sockets open now.
+    /// Relay sockets open now, listeners for peers included.
     pub relays: usize,
     /// TCP connections of clients open now, data connections included.
     pub connections: usize,

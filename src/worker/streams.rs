@@ -4,7 +4,7 @@ use std::io;
 use std::mem;
 
 use crate::net::output::Pushed;
-use crate::net::tcp::{Connection, Cut, Deframer};
+use crate::net::tcp::{Connection, Cut, Deframer, lacks_room};
 use crate::turn::{Lifetime, Path};
 use crate::worker::crowd::Refused;
 use crate::worker::token::{Place, Token, Way};
@@ -37,18 +37,16 @@ impl Worker {
             let Some(tcp) = self.tcp.get(index as usize) else { return };
             match tcp.listener.accept() {
                 Ok(connection) => self.accepted(connection),
-                Err(error) => match error.raw_os_error() {
-                    Some(libc::EAGAIN) => return,
-                    // Without descriptors or memory the next call would fail as well, and the
-                    // listener stays readable: asking again at once would only burn the CPU.
-                    Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-                        self.stats.accept_errors += 1;
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    self.stats.accept_errors += 1;
+                    // The listener stays readable: asking again at once would only burn the CPU.
+                    if lacks_room(&error) {
                         self.accept_again = Some(self.now.moment + ACCEPT_PAUSE);
                         return;
                     }
-                    // That client's own trouble: it is gone before it was here.
-                    _ => self.stats.accept_errors += 1,
-                },
+                    // Else that client's own trouble: it is gone before it was here.
+                }
             }
         }
         self.queue(Token::Tcp(index));
