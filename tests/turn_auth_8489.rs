@@ -277,6 +277,30 @@ fn an_unknown_name_an_unknown_hash_and_a_wrong_password_get_the_same_answer() {
     }
 }
 
+/// RFC 8489 §9.2.4: a 401 has neither USERNAME nor USERHASH nor integrity, whoever has come.
+#[test]
+fn a_refusal_names_nobody() {
+    let mut sim = Sim::new();
+    let (client, _) = alice(&mut sim);
+    for user in ["alice", "nobody"] {
+        let named = Login::new(&sim, client, user, "guess");
+        let hashed = named.clone().hashed(user);
+        for login in [named, hashed] {
+            let response = allocate(&mut sim, client, &login);
+            rejected(&response, 401);
+            assert_eq!(
+                response.kinds(),
+                [
+                    AttributeType::ERROR_CODE,
+                    AttributeType::REALM,
+                    AttributeType::NONCE,
+                    AttributeType::PASSWORD_ALGORITHMS,
+                ]
+            );
+        }
+    }
+}
+
 /// Unknown users are checked against a key that is nobody's; whoever knew it would be nobody still.
 #[test]
 fn nobodys_key_lets_nobody_in() {
@@ -645,6 +669,42 @@ fn an_allocate_that_fails_later_is_answered_under_sha256() {
     let response = allocate(&mut sim, client, &login);
     rejected(&response, 486);
     signed(&response, &login.keys[0]);
+}
+
+/// RFC 8489 §6.1: below 548 bytes where the path's MTU is not known. The longest there is: two
+/// relayed addresses, or a realm as long as realms may be; the larger integrity, and FINGERPRINT.
+#[test]
+fn answers_fit_a_datagram_of_576_bytes() {
+    const MOST: usize = 547;
+    let mut sim = Sim::new();
+    let client = sim.client("[2001:db8::77]:4000");
+    sim.challenge(client);
+    let login = Login::new(&sim, client, "alice", "wonderland");
+    let packet = sim.packet(Method::ALLOCATE).with(AttributeType::REQUESTED_TRANSPORT, UDP);
+    let packet = packet.with(AttributeType::ADDITIONAL_ADDRESS_FAMILY, common::V6);
+    let packet = login.sign(packet).fingerprint();
+    let success = sim.ask(client, &packet).response.expect("an answer");
+    succeeded(&success, &login.keys[0]);
+    assert!(success.bytes.len() <= MOST, "{} bytes", success.bytes.len());
+
+    // Types that are not known are named, which may take more; but then the request took more.
+    for count in (0..300).step_by(7) {
+        let packet = (0..count).fold(sim.packet(Method::REFRESH), |packet, n| {
+            packet.with(AttributeType(0x4000 + n), b"")
+        });
+        let packet = login.sign(packet).fingerprint();
+        let length = packet.encode().len();
+        let response = sim.ask(client, &packet).response.expect("an answer");
+        assert_eq!(response.code(), (count > 0).then_some(420));
+        let bytes = response.bytes.len();
+        assert!(bytes <= MOST.max(length), "{bytes} bytes for {length}");
+    }
+
+    let mut sim = Sim::with(|config| config.realm = "x".repeat(127));
+    let client = sim.client("[2001:db8::77]:4000");
+    let packet = sim.packet(Method::ALLOCATE).with(AttributeType::REQUESTED_TRANSPORT, UDP);
+    let challenge = sim.ask(client, &packet.fingerprint()).rejected(401);
+    assert!(challenge.bytes.len() <= MOST, "{} bytes", challenge.bytes.len());
 }
 
 // Names and passwords beyond ASCII (RFC 8265, RFC 4013).

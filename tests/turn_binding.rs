@@ -36,6 +36,34 @@ fn the_answer_carries_the_requests_transaction_id() {
     assert_eq!(response.method, Method::BINDING.get());
 }
 
+/// RFC 8489 §6.3.1: Binding may be repeated; whichever answer arrives, it says the same.
+#[test]
+fn the_same_request_again_gets_the_same_answer() {
+    let mut sim = Sim::new();
+    let client = sim.client("198.51.100.1:4000");
+    let packet = sim.packet(Method::BINDING);
+    let first = sim.ask(client, &packet).response.expect("an answer");
+    let again = sim.ask(client, &packet).response.expect("an answer");
+    assert_eq!(first.bytes, again.bytes);
+}
+
+/// RFC 8489 §12: a basic server uses no credential mechanism, whatever a client tries.
+#[test]
+fn credentials_are_neither_asked_for_nor_minded() {
+    let mut sim = Sim::new();
+    let client = sim.client("198.51.100.1:4000");
+    let good = sim.packet(Method::BINDING);
+    let good = sim.sign(client, good);
+    sim.log_in(client, "nobody", "guess");
+    let wrong = sim.packet(Method::BINDING);
+    let wrong = sim.sign(client, wrong);
+    for packet in [good, wrong] {
+        let response = sim.ask(client, &packet).response.expect("an answer");
+        assert_eq!(response.class, Class::Success);
+        assert_eq!(response.kinds(), [AttributeType::XOR_MAPPED_ADDRESS]);
+    }
+}
+
 /// An answer of 32 bytes to a request of 20 (44 for IPv6): 1.6 times, which nobody falls short of.
 #[test]
 fn an_answer_is_at_most_1_6_times_as_long_as_the_request() {

@@ -85,6 +85,30 @@ fn a_second_request_begins_the_300_seconds_anew() {
     sim.peer_sends(PEER, client, b"x").dropped();
 }
 
+/// RFC 8489 §6.3.1: what is repeated is done again, and does no harm.
+#[test]
+fn a_retransmitted_request_succeeds_again() {
+    let (mut sim, client) = allocated();
+    let packet = sim.packet(Method::CREATE_PERMISSION).peer(addr(PEER));
+    let packet = sim.sign(client, packet);
+    let first = sim.ask(client, &packet).success();
+    assert_eq!(sim.ask(client, &packet).success().bytes, first.bytes);
+    assert_eq!(sim.stats().permissions, 1);
+}
+
+/// RFC 8489 §14.1: the first eight bits of an address "MUST be ignored by receivers".
+#[test]
+fn the_first_byte_of_an_address_is_ignored() {
+    let (mut sim, client) = allocated();
+    let answer = sim.request_with(client, Method::CREATE_PERMISSION, |packet| {
+        let mut value = common::xor(addr(PEER), &packet.transaction);
+        value[0] = 0xFF;
+        packet.with(AttributeType::XOR_PEER_ADDRESS, value)
+    });
+    answer.success();
+    sim.send(client, PEER, b"x").reaches(PEER);
+}
+
 /// RFC 8656 §11.2: "a Send indication never causes the server to refresh the permission".
 #[test]
 fn traffic_does_not_refresh_a_permission() {
