@@ -129,8 +129,9 @@ fn a_family_that_was_not_allocated_is_a_mismatch() {
     assert_eq!(sim.errors(ErrorCode::PEER_ADDRESS_FAMILY_MISMATCH), 3);
 }
 
+/// RFC 8656 §8.1: without a family the request applies to all that there is.
 #[test]
-fn a_refresh_keeps_both_halves_of_a_dual_allocation() {
+fn a_refresh_without_a_family_keeps_both_halves_of_a_dual_allocation() {
     let (mut sim, client) = dual();
     sim.request(client, Method::REFRESH, &[OF_V4]).success();
     sim.refresh(client, 1800).success();
@@ -138,6 +139,101 @@ fn a_refresh_keeps_both_halves_of_a_dual_allocation() {
     assert_eq!(sim.sockets.len(), 2);
     sim.pass(secs(100));
     sim.nothing_left();
+}
+
+/// RFC 8656 §6: a time-to-expiry for each relayed transport address; §8.1: a family that is named
+/// is refreshed alone.
+#[test]
+fn the_half_that_nobody_refreshes_ends_and_the_other_goes_on() {
+    for (family, gone, stays) in [(OF_V6, PEER, PEER_V6), (OF_V4, PEER_V6, PEER)] {
+        let (mut sim, client) = dual();
+        sim.pass(secs(500));
+        sim.permit_all(client, &[PEER, PEER_V6]).success();
+        sim.bind_channel(client, 0x4004, PEER).success();
+        sim.bind_channel(client, 0x4006, PEER_V6).success();
+        let lifetime = (AttributeType::LIFETIME, &900u32.to_be_bytes()[..]);
+        let response = sim.request(client, Method::REFRESH, &[family, lifetime]).success();
+        assert_eq!(response.lifetime(), 900);
+        sim.pass(secs(100) - 1);
+        assert_eq!(sim.sockets.len(), 2);
+        sim.send(client, gone, b"x").reaches(gone);
+        sim.pass(1);
+        let stats = sim.stats();
+        assert_eq!((stats.allocations, stats.permissions, stats.channels), (1, 1, 1));
+        assert_eq!((stats.halves_expired, stats.allocations_expired), (1, 0));
+        assert_eq!((sim.sockets.len(), stats.timers), (1, 3));
+        sim.send(client, gone, b"x").dropped();
+        sim.permit(client, gone).rejected(443);
+        sim.request(client, Method::REFRESH, &[if family == OF_V4 { OF_V6 } else { OF_V4 }])
+            .rejected(443);
+        sim.send(client, stays, b"x").reaches(stays);
+        sim.send_on(client, if stays == PEER { 0x4004 } else { 0x4006 }, b"x").reaches(stays);
+        // Its own time runs from its own refresh.
+        sim.pass(secs(800) - 1);
+        assert_eq!(sim.stats().allocations, 1);
+        sim.pass(1);
+        sim.nothing_left();
+        assert_eq!((sim.stats().halves_expired, sim.stats().allocations_expired), (1, 1));
+    }
+}
+
+/// The shell may be late; time alone decides.
+#[test]
+fn a_half_whose_time_is_over_relays_nothing_although_no_timer_was_served() {
+    let (mut sim, client) = dual();
+    sim.pass(secs(400));
+    sim.permit_all(client, &[PEER, PEER_V6]).success();
+    sim.bind_channel(client, 0x4004, PEER).success();
+    let relayed = sim.relayed(client);
+    sim.request(client, Method::REFRESH, &[OF_V6]).success();
+    sim.pass_without_timers(secs(200));
+    sim.send(client, PEER, b"x").dropped();
+    sim.send_on(client, 0x4004, b"x").dropped();
+    sim.peer_to_relay(common::addr(PEER), relayed[0], b"x").dropped();
+    sim.send(client, PEER_V6, b"x").reaches(PEER_V6);
+    sim.peer_to_relay(common::addr(PEER_V6), relayed[1], b"x").arrives_from(PEER_V6);
+    assert_eq!(sim.sockets.len(), 2, "nobody has looked yet");
+    sim.request(client, Method::REFRESH, &[OF_V4]).rejected(443);
+    assert_eq!(sim.sockets.len(), 1, "a request looks");
+    sim.refresh(client, 0).success();
+    sim.nothing_left();
+}
+
+/// Each half may be shortened and prolonged again, whatever the other's time is.
+#[test]
+fn each_half_keeps_its_own_time_through_many_refreshes() {
+    let (mut sim, client) = dual();
+    let refresh = |sim: &mut Sim, family, secs: u32| {
+        let lifetime = (AttributeType::LIFETIME, &secs.to_be_bytes()[..]);
+        sim.request(client, Method::REFRESH, &[family, lifetime]).success();
+        assert_eq!(sim.stats().timers, 1, "one deadline for each allocation");
+    };
+    refresh(&mut sim, OF_V4, 3600);
+    refresh(&mut sim, OF_V6, 1800);
+    refresh(&mut sim, OF_V4, 700);
+    sim.pass(secs(650));
+    refresh(&mut sim, OF_V4, 600);
+    sim.pass(secs(599));
+    refresh(&mut sim, OF_V4, 3000);
+    sim.pass(secs(1800 - 1249) - 1);
+    assert_eq!(sim.sockets.len(), 2);
+    sim.pass(1);
+    assert_eq!((sim.sockets.len(), sim.stats().halves_expired), (1, 1));
+    sim.pass(secs(1249 + 3000 - 1800));
+    sim.nothing_left();
+}
+
+/// An allocation whose other family could not be had is a single one.
+#[test]
+fn a_half_that_was_never_there_keeps_nothing_alive() {
+    let mut sim = Sim::with(|config| config.relay.addresses.retain(|ip| ip.is_ipv4()));
+    let client = sim.client("198.51.100.1:4000");
+    sim.allocate_with(client, &[AND_V6]).success();
+    sim.pass(secs(300));
+    sim.request(client, Method::REFRESH, &[OF_V4]).success();
+    sim.pass(secs(600));
+    sim.nothing_left();
+    assert_eq!((sim.stats().halves_expired, sim.stats().allocations_expired), (0, 1));
 }
 
 /// RFC 8656 §8.1: a client may delete one half by naming its family.

@@ -9,7 +9,7 @@ use crate::turn::connection::{BIND_TIMEOUT, CONNECT_TIMEOUT, Connection, State};
 use crate::turn::moment::Now;
 use crate::turn::request::{Reject, Request, close, reject};
 use crate::turn::stats::Drop;
-use crate::turn::table::AllocationId;
+use crate::turn::table::{AllocationId, Relay};
 use crate::turn::tuple::{ConnectionId, Family, PeerAddr, Protocol, RelayId, RelayedAddr};
 use crate::wire::message::MAGIC_COOKIE;
 use crate::wire::{AttributeType, Class, ErrorCode, MessageWriter, Method};
@@ -148,12 +148,11 @@ impl Server {
 
     fn admit(&mut self, now: Now, relay: RelayId, peer: PeerAddr) -> Result<ConnectionId, Drop> {
         let peer = PeerAddr(self.to_external(RelayedAddr(peer.0)));
-        let id = self.table.relay(relay).map(|relay| relay.allocation);
-        let Some((id, allocation)) =
-            id.and_then(|id| Some((id, self.table.get(id)?))).filter(|(_, allocation)| {
-                allocation.expires > now.moment && allocation.opening.is_none()
-            })
-        else {
+        let found = self.table.relay(relay).and_then(|&Relay { allocation: id, family, .. }| {
+            let allocation = self.table.get(id)?;
+            allocation.is_live(now, family).then_some((id, allocation))
+        });
+        let Some((id, allocation)) = found else {
             return Err(Drop::NoAllocation);
         };
         let path = allocation.path;

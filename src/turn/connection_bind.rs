@@ -7,7 +7,7 @@ use crate::turn::claim::Credential;
 use crate::turn::connection::State;
 use crate::turn::moment::Now;
 use crate::turn::request::{Reject, Request, close, reject};
-use crate::turn::tuple::{ConnectionId, Path};
+use crate::turn::tuple::{ConnectionId, Family, Path};
 use crate::wire::address::XorKey;
 use crate::wire::{AttributeType, Class, ErrorCode, MessageWriter, Method};
 
@@ -85,8 +85,9 @@ impl Server {
         let Some(connection) = connection.filter(|_| waits) else {
             return reject(ErrorCode::BAD_REQUEST);
         };
+        let family = Family::of(connection.peer.0.ip());
         let allocation = self.table.get(connection.allocation);
-        let Some(allocation) = allocation.filter(|allocation| allocation.expires > now.moment)
+        let Some(allocation) = allocation.filter(|allocation| allocation.is_live(now, family))
         else {
             return reject(ErrorCode::BAD_REQUEST);
         };

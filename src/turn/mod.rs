@@ -38,6 +38,7 @@ pub mod config;
 mod connect;
 mod connection;
 mod connection_bind;
+mod expiry;
 mod map;
 pub mod moment;
 mod nonce;

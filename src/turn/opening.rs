@@ -305,6 +305,11 @@ impl Server {
             return self.fail(id, code);
         }
         allocation.opening = None;
+        for family in [Family::V4, Family::V6] {
+            if !allocation.has(family) {
+                allocation.expiry = allocation.expiry.without(family);
+            }
+        }
         allocation.address_error = failed.map(|(family, code)| {
             let [_, _, class, number] = code.encode();
             [family as u8, 0, class, number]
@@ -335,7 +340,7 @@ impl Server {
                 writer.xor_address(AttributeType::XOR_RELAYED_ADDRESS, address);
             }
         }
-        let lifetime = now.secs_until(allocation.expires) as u32;
+        let lifetime = now.secs_until(allocation.expiry.first()) as u32;
         writer.attribute(AttributeType::LIFETIME, &lifetime.to_be_bytes());
         if let Some(ReservationToken(token)) = allocation.reservation {
             writer.attribute(AttributeType::RESERVATION_TOKEN, &token);

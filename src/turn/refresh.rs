@@ -1,10 +1,10 @@
-//! Refresh (RFC 8656 §8.2): a new lifetime for an allocation, or its end.
+//! Refresh (RFC 8656 §8.2): a new lifetime for an allocation, or its end; for one half of a dual
+//! allocation alone, where its family is named (§8.1).
 
 use crate::turn::Server;
 use crate::turn::action::Verdict;
 use crate::turn::moment::{Lifetime, Now};
 use crate::turn::request::{Reject, Request, reject};
-use crate::turn::timer::Timer;
 use crate::turn::tuple::Family;
 use crate::wire::{AttributeType, ErrorCode};
 
@@ -47,10 +47,13 @@ impl Server {
                 Some(family) => self.end_family(id, family),
                 None => self.end_allocation(id),
             }
-        } else if let Some(allocation) = self.table.get_mut(id) {
+        } else if let Some(allocation) = self.table.get(id) {
+            // Without a family it applies to all that there is (§8.1).
+            let named = |of: &Family| allocation.has(*of) && family.is_none_or(|it| it == *of);
             let expires = now.moment + lifetime;
-            self.timers.shift(allocation.expires, expires, Timer::Allocation(id));
-            allocation.expires = expires;
+            let families = [Family::V4, Family::V6].into_iter().filter(named);
+            let expiry = families.fold(allocation.expiry, |expiry, of| expiry.with(of, expires));
+            self.set_expiry(id, expiry);
         }
 
         self.stats.refreshes += 1;

@@ -11,7 +11,7 @@ use crate::turn::acl::Ports;
 use crate::turn::action::{PayloadRange, Verdict};
 use crate::turn::moment::Now;
 use crate::turn::stats::Drop;
-use crate::turn::table::{Allocation, Owner};
+use crate::turn::table::{Allocation, Owner, Relay};
 use crate::turn::tuple::{Family, FiveTuple, Path, PeerAddr, Protocol, RelayId, RelayedAddr};
 use crate::wire::channel_data::{CHANNEL_DATA_HEADER, channel_data_header};
 use crate::wire::message::MAGIC_COOKIE;
@@ -46,7 +46,7 @@ impl Server {
         let Some(message) = ChannelData::parse(packet) else {
             return self.dropped(Drop::Malformed);
         };
-        let Some(allocation) = self.live(now, &path.tuple) else {
+        let Some(allocation) = self.allocation_at(&path.tuple) else {
             return self.dropped(Drop::NoAllocation);
         };
         let Some(&channel) = allocation.channels.get(&message.channel) else {
@@ -54,6 +54,9 @@ impl Server {
         };
         if channel.expires <= now.moment {
             return self.dropped(Drop::NoChannel);
+        }
+        if allocation.expiry.of(Family::of(channel.peer.0.ip())) <= now.moment {
+            return self.dropped(Drop::NoAllocation);
         }
         if channel.ports == Ports::Judged && !self.may_reach(channel.peer.0) {
             return self.dropped(Drop::PeerRefused);
@@ -70,7 +73,7 @@ impl Server {
 
     /// A Send indication (RFC 8656 §11.2).
     pub(super) fn send(&mut self, now: Now, path: Path, message: &Message<'_>) -> Verdict {
-        let Some(allocation) = self.live(now, &path.tuple) else {
+        let Some(allocation) = self.allocation_at(&path.tuple) else {
             return self.dropped(Drop::NoAllocation);
         };
         // RFC 8489 §6.3.2: unknown comprehension-required attributes, and it is dropped.
@@ -86,9 +89,13 @@ impl Server {
         if allocation.protocol != Protocol::Udp {
             return self.dropped(Drop::BadSend);
         }
-        let (Some(relay), 1..) = (allocation.relay(Family::of(peer.ip())), peer.port()) else {
+        let family = Family::of(peer.ip());
+        let (Some(relay), 1..) = (allocation.relay(family), peer.port()) else {
             return self.dropped(Drop::BadSend);
         };
+        if allocation.expiry.of(family) <= now.moment {
+            return self.dropped(Drop::NoAllocation);
+        }
         let ports = match allocation.permissions.get(&peer.ip()) {
             Some(permission) if permission.expires > now.moment => permission.ports,
             _ => return self.dropped(Drop::NoPermission),
@@ -166,11 +173,10 @@ impl Server {
     ) -> Verdict {
         let length = (payload.end - payload.start) as usize;
         let peer = PeerAddr(self.to_external(RelayedAddr(peer.0)));
-        let Some(allocation) =
-            self.table.relay(relay).and_then(|relay| self.table.get(relay.allocation)).filter(
-                |allocation| allocation.expires > now.moment && allocation.opening.is_none(),
-            )
-        else {
+        let found = self.table.relay(relay).and_then(|&Relay { allocation, family, .. }| {
+            self.table.get(allocation).filter(|allocation| allocation.is_live(now, family))
+        });
+        let Some(allocation) = found else {
             return self.dropped(Drop::NoAllocation);
         };
         let path = allocation.path;
@@ -193,11 +199,11 @@ impl Server {
         Verdict::ToClient { path, header, payload, padding: padding as u8 }
     }
 
-    /// The allocation of a 5-tuple, if it relays.
+    /// The allocation of a 5-tuple, if its sockets are open.
     #[inline]
-    fn live(&self, now: Now, tuple: &FiveTuple) -> Option<&Allocation> {
+    fn allocation_at(&self, tuple: &FiveTuple) -> Option<&Allocation> {
         let allocation = self.table.get(self.table.find(tuple)?)?;
-        (allocation.expires > now.moment && allocation.opening.is_none()).then_some(allocation)
+        allocation.opening.is_none().then_some(allocation)
     }
 
     fn is_local(&self, relay: RelayId, peer: PeerAddr) -> bool {

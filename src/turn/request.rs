@@ -55,7 +55,10 @@ impl Server {
         message: &Message<'_>,
         reply: &mut [u8],
     ) -> Verdict {
-        self.end_if_expired(now, &path.tuple);
+        // What has expired is gone, although no timer may have come by yet.
+        if let Some(id) = self.table.find(&path.tuple) {
+            self.end_expired(now, id);
+        }
         let request = match self.authenticate(now, path, message) {
             Ok(request) => request,
             Err(refused) => return self.refuse(now, path, message, None, refused, reply),

@@ -166,10 +166,7 @@ impl Server {
     pub fn handle_timeout(&mut self, now: Now) {
         for _ in 0..DEADLINES_PER_CALL {
             match self.timers.pop_due(now.moment) {
-                Some(Timer::Allocation(id)) => {
-                    self.stats.allocations_expired += 1;
-                    self.end_allocation(id);
-                }
+                Some(Timer::Allocation(id)) => self.end_expired(now, id),
                 Some(Timer::Permission(id, ip)) => {
                     let gone = self.table.get_mut(id).and_then(|a| a.permissions.remove(&ip));
                     self.stats.permissions -= u64::from(gone.is_some());
@@ -208,16 +205,6 @@ impl Server {
         stats
     }
 
-    /// Ends an allocation whose time is over although no timer has come by yet.
-    pub(super) fn end_if_expired(&mut self, now: Now, tuple: &FiveTuple) {
-        if let Some(id) = self.table.find(tuple)
-            && self.table.get(id).is_some_and(|allocation| allocation.expires <= now.moment)
-        {
-            self.stats.allocations_expired += 1;
-            self.end_allocation(id);
-        }
-    }
-
     /// Ends an allocation and everything in it, now.
     pub(super) fn end_allocation(&mut self, id: AllocationId) {
         if self.table.get_mut(id).is_some_and(Allocation::defer_end) {
@@ -227,7 +214,7 @@ impl Server {
             self.close_family(id, family);
         }
         let Some(allocation) = self.table.remove(id) else { return };
-        self.timers.cancel(allocation.expires, Timer::Allocation(id));
+        self.timers.cancel(allocation.expiry.first(), Timer::Allocation(id));
         for (ip, permission) in &allocation.permissions {
             self.timers.cancel(permission.expires, Timer::Permission(id, *ip));
         }
@@ -257,6 +244,8 @@ impl Server {
                     self.timers.cancel(expires, Timer::Permission(id, ip));
                     self.stats.permissions -= 1;
                 }
+                let expiry = allocation.expiry.without(family);
+                self.set_expiry(id, expiry);
             }
             None => {}
         }

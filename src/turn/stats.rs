@@ -13,6 +13,9 @@ pub struct Stats {
     pub allocations_ended: u64,
     /// Allocations that ended because nobody refreshed them.
     pub allocations_expired: u64,
+    /// Halves of dual allocations that ended because nobody refreshed them, while the other went
+    /// on.
+    pub halves_expired: u64,
     /// Refresh requests answered with success.
     pub refreshes: u64,
     /// CreatePermission requests answered with success.

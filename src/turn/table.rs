@@ -8,8 +8,9 @@ use slab::Slab;
 use crate::turn::acl::Ports as PermittedPorts;
 use crate::turn::action::{ReservationToken, Username};
 use crate::turn::claim::Credential;
+use crate::turn::expiry::Expiry;
 use crate::turn::map::Hasher;
-use crate::turn::moment::Moment;
+use crate::turn::moment::{Moment, Now};
 use crate::turn::opening::Opening;
 use crate::turn::tuple::{
     CoreId, Family, FiveTuple, Path, PeerAddr, Protocol, RelayId, RelayedAddr,
@@ -42,7 +43,7 @@ pub(super) struct Allocation {
     pub(super) reservation: Option<ReservationToken>,
     /// Whether its user's quota has been charged.
     pub(super) charged: bool,
-    pub(super) expires: Moment,
+    pub(super) expiry: Expiry,
     pub(super) permissions: HashMap<IpAddr, Permission, Hasher>,
     pub(super) channels: HashMap<ChannelNumber, Channel, Hasher>,
     pub(super) channel_by_peer: HashMap<PeerAddr, ChannelNumber, Hasher>,
@@ -57,6 +58,12 @@ impl Allocation {
     /// neither the socket nor the quota is lost.
     pub(super) fn defer_end(&mut self) -> bool {
         self.opening.as_mut().is_some_and(|opening| opening.defer_end())
+    }
+
+    /// Whether the sockets of this family relay: they are open, and their time is not over.
+    #[inline]
+    pub(super) fn is_live(&self, now: Now, family: Family) -> bool {
+        self.expiry.of(family) > now.moment && self.opening.is_none()
     }
 
     /// Whether it relays for this family.
@@ -174,7 +181,7 @@ impl Table {
             address_error: None,
             reservation: None,
             charged: false,
-            expires,
+            expiry: Expiry::of_both(expires),
             permissions: HashMap::with_hasher(hasher.clone()),
             channels: HashMap::with_hasher(hasher.clone()),
             channel_by_peer: HashMap::with_hasher(hasher.clone()),
