@@ -150,6 +150,7 @@ const WRONG: &[(&str, usize, &str, &str)] = &[
     ("[peers]\nallow = [\"10.1.2.3/8\"]", 2, "a whole range at once", "\"10.0.0.0/8\""),
     ("[peers]\ndeny = [\"::ffff:10.0.0.0/104\"]", 2, "IPv6 clothes", "\"10.0.0.0/8\""),
     // Limits.
+    ("software = \"all\"", 1, "nobody to tell", "\"everybody\""),
     ("gso = \"maybe\"", 1, "no position of a switch", "\"auto\""),
     ("[limits]\nallocations_per_user = 0", 2, "would refuse everybody", "at least 1"),
     ("[limits]\nnonce_lifetime_secs = 7200", 2, "an hour at most", "= 3600"),

@@ -7,6 +7,7 @@ use common::{
     Response, Sim, Transport, UDP, secs,
 };
 use hairpin::turn::Server;
+use hairpin::turn::config::Software;
 
 const METHODS: [Method; 6] = [
     Method::ALLOCATE,
@@ -308,6 +309,29 @@ fn software_is_told_to_those_who_are_authenticated() {
     assert!(software.starts_with(b"hairpin "));
     assert!(sim.refresh(client, 600).success().has(AttributeType::SOFTWARE));
     assert!(sim.allocate(client).rejected(437).has(AttributeType::SOFTWARE));
+}
+
+/// RFC 8489 §16.1.2: implementers SHOULD make usage of SOFTWARE a configurable option.
+#[test]
+fn whom_software_is_told_is_the_operators_choice() {
+    for (software, strangers, others) in [
+        (Software::Everybody, true, true),
+        (Software::Authenticated, false, true),
+        (Software::Nobody, false, false),
+    ] {
+        let mut sim = Sim::with(|config| config.software = software);
+        let client = client(&mut sim);
+        let is_told = |response: &Response| response.has(AttributeType::SOFTWARE);
+        let packet = sim.packet(Method::BINDING);
+        let binding = sim.ask(client, &packet).response.expect("an answer");
+        assert_eq!((is_told(&binding), is_told(&sim.challenge(client))), (strangers, strangers));
+        let answers = [
+            sim.allocate(client).success(),
+            sim.refresh(client, 600).success(),
+            sim.allocate(client).rejected(437),
+        ];
+        assert!(answers.iter().all(|answer| is_told(answer) == others), "{software:?}");
+    }
 }
 
 /// RFC 8489 §9.2.4 in its order: integrity before nonce, both before unknown attributes.

@@ -32,7 +32,7 @@ use crate::net::Switch;
 use crate::signalling;
 use crate::turn;
 use crate::turn::acl::Acl;
-use crate::turn::config::Credentials;
+use crate::turn::config::{Credentials, Software};
 use crate::turn::moment::Lifetime;
 
 /// Everything that the operator decides.
@@ -73,6 +73,8 @@ pub struct Config {
     pub gro: Switch,
     /// Whether packets may wait for company at high rates.
     pub gather: bool,
+    /// Who is told what this server is.
+    pub software: Software,
 }
 
 /// Addresses to listen on. Port 0 leaves the choice to the system.
@@ -176,6 +178,7 @@ impl Config {
         check.limits(&file.limits);
         let proxies = check.signalling(&file.signalling);
         check.log(&file.log.level);
+        let software = check.software(&file.software);
         let (gso, gro) = (check.switch("gso", &file.gso), check.switch("gro", &file.gro));
 
         let made_up = file.auth.secrets.is_empty() && file.auth.users.is_empty();
@@ -199,6 +202,7 @@ impl Config {
             gso,
             gro,
             gather: file.gather,
+            software,
         }
     }
 
@@ -220,6 +224,7 @@ impl Config {
             },
             acl: self.acl(found),
             limits: self.limits.turn(),
+            software: self.software,
         }
     }
 

@@ -9,7 +9,8 @@ use crate::wire::{AttributeType, Class, ErrorCode, Message, MessageWriter, Metho
 
 impl Server {
     /// Answers a Binding request with 12 bytes more than a bare one has (24 for IPv6), so that
-    /// nobody gains by asking in another's name.
+    /// nobody gains by asking in another's name. Only where the operator wants strangers to be told
+    /// is there a SOFTWARE as well.
     pub(super) fn binding(
         &mut self,
         now: Now,
@@ -31,11 +32,8 @@ impl Server {
         } else {
             writer.xor_address(AttributeType::XOR_MAPPED_ADDRESS, client);
         }
-        if message.has(AttributeType::FINGERPRINT) {
-            writer.fingerprint();
-        }
         self.stats.bindings += 1;
-        let finished = writer.finish();
+        let finished = self.close(&mut writer, message.has(AttributeType::FINGERPRINT), None);
         self.replied(finished)
     }
 }

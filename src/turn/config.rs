@@ -18,6 +18,45 @@ pub struct Config {
     pub acl: Acl,
     /// What one client may hold.
     pub limits: Limits,
+    /// Who is told what this server is.
+    pub software: Software,
+}
+
+/// Who is told which software this is and of which version (SOFTWARE, RFC 8489 §14.14), which its
+/// §16.1.2 wants to be the operator's choice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Software {
+    /// Whoever asks. Then answers to strangers are longer by 20 bytes.
+    Everybody,
+    /// Whoever has shown credentials.
+    #[default]
+    Authenticated,
+    /// Nobody.
+    Nobody,
+}
+
+impl Software {
+    /// Whether a client is told.
+    pub(super) const fn is_told(self, is_authenticated: bool) -> bool {
+        match self {
+            Self::Everybody => true,
+            Self::Authenticated => is_authenticated,
+            Self::Nobody => false,
+        }
+    }
+}
+
+impl std::str::FromStr for Software {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "everybody" => Ok(Self::Everybody),
+            "authenticated" => Ok(Self::Authenticated),
+            "nobody" => Ok(Self::Nobody),
+            _ => Err(()),
+        }
+    }
 }
 
 /// Both kinds of credentials, at the same time.

@@ -7,7 +7,7 @@ use crate::turn::acl::Ports;
 use crate::turn::action::{Action, Verdict};
 use crate::turn::connection::{BIND_TIMEOUT, CONNECT_TIMEOUT, Connection, State};
 use crate::turn::moment::Now;
-use crate::turn::request::{Reject, Request, close, reject};
+use crate::turn::request::{Reject, Request, reject};
 use crate::turn::stats::Drop;
 use crate::turn::table::{AllocationId, Relay};
 use crate::turn::tuple::{ConnectionId, Family, PeerAddr, Protocol, RelayId, RelayedAddr};
@@ -122,7 +122,7 @@ impl Server {
     /// Sends a late response to the control connection.
     fn send_signed(&mut self, id: AllocationId, mut writer: MessageWriter<'_>, fingerprint: bool) {
         let Some(allocation) = self.table.get(id) else { return };
-        close(&mut writer, fingerprint, Some(allocation.credential.response_key()));
+        self.close(&mut writer, fingerprint, Some(allocation.credential.response_key()));
         if let Some(bytes) = writer.written() {
             let bytes = bytes.into();
             self.actions.push_back(Action::Send { path: allocation.path, bytes });
@@ -148,10 +148,11 @@ impl Server {
 
     fn admit(&mut self, now: Now, relay: RelayId, peer: PeerAddr) -> Result<ConnectionId, Drop> {
         let peer = PeerAddr(self.to_external(RelayedAddr(peer.0)));
-        let found = self.table.relay(relay).and_then(|&Relay { allocation: id, family, .. }| {
-            let allocation = self.table.get(id)?;
-            allocation.is_live(now, family).then_some((id, allocation))
-        });
+        let found =
+            self.table.relay(relay).and_then(|&Relay { allocation: id, family, .. }| {
+                let allocation = self.table.get(id)?;
+                allocation.is_live(now, family).then_some((id, allocation))
+            });
         let Some((id, allocation)) = found else {
             return Err(Drop::NoAllocation);
         };

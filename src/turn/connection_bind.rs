@@ -6,7 +6,7 @@ use crate::turn::action::{Action, Username, Verdict};
 use crate::turn::claim::Credential;
 use crate::turn::connection::State;
 use crate::turn::moment::Now;
-use crate::turn::request::{Reject, Request, close, reject};
+use crate::turn::request::{Reject, Request, reject};
 use crate::turn::tuple::{ConnectionId, Family, Path};
 use crate::wire::address::XorKey;
 use crate::wire::{AttributeType, Class, ErrorCode, MessageWriter, Method};
@@ -117,7 +117,7 @@ impl Server {
         let mut writer = MessageWriter::new(&mut bytes, method, class, transaction);
         fill(&mut writer);
         if let Some(length) =
-            close(&mut writer, bind.fingerprint, Some(bind.credential.response_key()))
+            self.close(&mut writer, bind.fingerprint, Some(bind.credential.response_key()))
         {
             self.actions.push_back(Action::Send { path, bytes: bytes[..length].into() });
         }

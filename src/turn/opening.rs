@@ -10,7 +10,6 @@ use crate::turn::Server;
 use crate::turn::action::{Action, OpenError, Reservation, ReservationToken};
 use crate::turn::moment::{Lifetime, Moment, Now};
 use crate::turn::port::PortWish;
-use crate::turn::request::close;
 use crate::turn::table::{Allocation, AllocationId, Relay, slot};
 use crate::turn::timer::Timer;
 use crate::turn::tuple::{Family, Protocol, RelayId, RelayedAddr};
@@ -350,7 +349,7 @@ impl Server {
         if let Some(error) = allocation.address_error {
             writer.attribute(AttributeType::ADDRESS_ERROR_CODE, &error);
         }
-        close(&mut writer, fingerprint, Some(allocation.credential.response_key()))
+        self.close(&mut writer, fingerprint, Some(allocation.credential.response_key()))
     }
 
     /// The allocation cannot be: an error goes to the client and nothing stays behind.
@@ -363,7 +362,8 @@ impl Server {
         let mut writer =
             MessageWriter::new(&mut bytes, Method::ALLOCATE, Class::Error, transaction);
         writer.error(code, code.reason());
-        let length = close(&mut writer, fingerprint, Some(allocation.credential.response_key()));
+        let key = allocation.credential.response_key();
+        let length = self.close(&mut writer, fingerprint, Some(key));
         let path = allocation.path;
         self.stats.count_error(code);
         self.end_allocation(id);

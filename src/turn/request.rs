@@ -15,7 +15,7 @@ use crate::wire::{
     PasswordAlgorithm,
 };
 
-/// The SOFTWARE of responses to authenticated clients (RFC 8489 §14.14).
+/// The SOFTWARE of responses to those who are told (RFC 8489 §14.14).
 const SOFTWARE: &[u8] = concat!("hairpin ", env!("CARGO_PKG_VERSION")).as_bytes();
 
 /// The shortest request that gets a nonce with the cookie and is offered password algorithms: an
@@ -176,7 +176,7 @@ impl Server {
                 writer.attribute(AttributeType::PASSWORD_ALGORITHMS, &PasswordAlgorithm::OFFER);
             }
         }
-        let finished = close(&mut writer, message.has(AttributeType::FINGERPRINT), key);
+        let finished = self.close(&mut writer, message.has(AttributeType::FINGERPRINT), key);
         self.replied(finished)
     }
 
@@ -192,8 +192,29 @@ impl Server {
             MessageWriter::new(reply, message.method(), Class::Success, message.transaction());
         fill(&mut writer);
         let fingerprint = message.has(AttributeType::FINGERPRINT);
-        let finished = close(&mut writer, fingerprint, Some(request.credential.response_key()));
+        let key = request.credential.response_key();
+        let finished = self.close(&mut writer, fingerprint, Some(key));
         self.replied(finished)
+    }
+
+    /// Ends a response: SOFTWARE for those who are told, integrity for those who are authenticated,
+    /// FINGERPRINT for those who sent one.
+    pub(super) fn close(
+        &self,
+        writer: &mut MessageWriter<'_>,
+        fingerprint: bool,
+        key: Option<&IntegrityKey>,
+    ) -> Option<usize> {
+        if self.software.is_told(key.is_some()) {
+            writer.attribute(AttributeType::SOFTWARE, SOFTWARE);
+        }
+        if let Some(key) = key {
+            writer.integrity(key);
+        }
+        if fingerprint {
+            writer.fingerprint();
+        }
+        writer.finish()
     }
 
     /// The verdict for a reply of this length, or none where it did not fit.
@@ -206,21 +227,4 @@ impl Server {
             }
         }
     }
-}
-
-/// Ends a response: SOFTWARE and integrity for those who are authenticated, FINGERPRINT for those
-/// who sent one.
-pub(super) fn close(
-    writer: &mut MessageWriter<'_>,
-    fingerprint: bool,
-    key: Option<&IntegrityKey>,
-) -> Option<usize> {
-    if let Some(key) = key {
-        writer.attribute(AttributeType::SOFTWARE, SOFTWARE);
-        writer.integrity(key);
-    }
-    if fingerprint {
-        writer.fingerprint();
-    }
-    writer.finish()
 }

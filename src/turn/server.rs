@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use crate::turn::acl::Acl;
 use crate::turn::action::{Action, ReservationToken, Verdict};
 use crate::turn::auth::Accounts;
-use crate::turn::config::{Config, Limits, Relay};
+use crate::turn::config::{Config, Limits, Relay, Software};
 use crate::turn::connection::Connections;
 use crate::turn::map::{Hasher, hasher};
 use crate::turn::moment::{Moment, Now};
@@ -34,6 +34,7 @@ pub struct Server {
     pub(super) acl: Acl,
     pub(super) relay: Relay,
     pub(super) limits: Limits,
+    pub(super) software: Software,
     pub(super) table: Table,
     pub(super) connections: Connections,
     pub(super) timers: Timers,
@@ -50,12 +51,13 @@ impl Server {
     pub fn new(config: Config, seed: [u8; 32]) -> Self {
         let mut rng = StdRng::from_seed(seed);
         let keyed = hasher(&mut rng);
-        let Config { realm, credentials, relay, acl, limits } = config;
+        let Config { realm, credentials, relay, acl, limits, software } = config;
         Self {
             accounts: Accounts::new(&realm, &credentials, keyed.clone()),
             nonces: NonceMint::new(&credentials.nonce_key, limits.nonce_lifetime),
             acl,
             limits,
+            software,
             table: Table::new(keyed.clone()),
             connections: Connections::new(keyed.clone()),
             timers: Timers::default(),

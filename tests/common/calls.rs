@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use hairpin::turn::acl::Acl;
-use hairpin::turn::config::{Credentials, Limits, Relay, User};
+use hairpin::turn::config::{Credentials, Limits, Relay, Software, User};
 use hairpin::turn::{
     Action, Config, FiveTuple, Link, Moment, Now, Path, PeerAddr, RelayId, Server, Transport,
     Verdict,
@@ -76,6 +76,7 @@ impl Calls {
             relay,
             acl: Acl { allow: vec![], deny: vec![], own, listening_ports: vec![3478] },
             limits: Limits::default(),
+            software: Software::default(),
         };
         Self { core: Server::new(config, [1; 32]), calls: Vec::new(), reply: [0; 1500] }
     }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use base64::Engine as _;
 use hairpin::turn::acl::Acl;
-use hairpin::turn::config::{Credentials, Limits, Relay, User};
+use hairpin::turn::config::{Credentials, Limits, Relay, Software, User};
 use hairpin::turn::stats::Drop;
 use hairpin::turn::{
     Action, Config, ConnectError, ConnectionId, CoreId, FiveTuple, Lifetime, Link, Moment, Now,
@@ -203,6 +203,7 @@ pub(crate) fn config() -> Config {
         },
         acl: Acl { allow: vec![], deny: vec![], own, listening_ports: vec![3478, 5349] },
         limits: Limits::default(),
+        software: Software::default(),
     }
 }
 

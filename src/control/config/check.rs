@@ -12,7 +12,7 @@ use super::source::{At, Source};
 use super::{Listen, Peers, Relay};
 use crate::control::log;
 use crate::net::Switch;
-use crate::turn::config::User;
+use crate::turn::config::{Software, User};
 
 /// Collects what is wrong, with the line.
 pub(super) struct Check<'a> {
@@ -69,6 +69,15 @@ impl Check<'_> {
             let cure = format!("write {key} = \"auto\", or \"on\" or \"off\"");
             self.wrong(At("", key, None), format!("{text:?} is no position of a switch"), cure);
             Switch::Auto
+        })
+    }
+
+    /// Who is told what this server is.
+    pub(super) fn software(&mut self, text: &str) -> Software {
+        text.parse().unwrap_or_else(|()| {
+            let cure = "write software = \"authenticated\", or \"everybody\" or \"nobody\"";
+            self.wrong(At("", "software", None), format!("{text:?} is nobody to tell"), cure);
+            Software::default()
         })
     }
 

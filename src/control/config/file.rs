@@ -32,6 +32,7 @@ pub(super) struct File {
     pub(super) gso: String,
     pub(super) gro: String,
     pub(super) gather: bool,
+    pub(super) software: String,
     pub(super) listen: Listen,
     pub(super) relay: Relay,
     pub(super) tls: Tls,
@@ -51,6 +52,7 @@ impl Default for File {
             gso: "auto".to_owned(),
             gro: "auto".to_owned(),
             gather: true,
+            software: "authenticated".to_owned(),
             listen: Listen::default(),
             relay: Relay::default(),
             tls: Tls::default(),
@@ -314,15 +316,15 @@ mod tests {
         assert!(shipped == File::default());
     }
 
+    /// The keys of the top level that are no sections.
+    const SINGLE: [&str; 7] =
+        ["realm", "workers", "drain_secs", "gso", "gro", "gather", "software"];
+
     #[test]
     fn every_section_of_the_file_is_listed() {
         let top = fields_of::<File>();
         let listed: Vec<_> = SECTIONS.iter().map(|(name, _)| *name).skip(1).collect();
-        let sections: Vec<_> = top
-            .iter()
-            .copied()
-            .filter(|key| !["realm", "workers", "drain_secs", "gso", "gro", "gather"].contains(key))
-            .collect();
+        let sections: Vec<_> = top.iter().copied().filter(|key| !SINGLE.contains(key)).collect();
         assert_eq!(listed, sections);
     }
 }
