@@ -113,6 +113,7 @@ const WRONG: &[(&str, usize, &str, &str)] = &[
     ),
     ("[relay]\nport_max = 40000", 2, "above the last", "or give both"),
     ("[relay]\nport_min = 0", 2, "port 0", "port_min = 49152"),
+    ("[relay]\nport_min = 1023", 2, "port 1023 is a well-known service's", "1024 or above"),
     // Credentials.
     ("realm = \"x\"\n[auth]\nsecrets = [\"a\",\n\"\"]", 4, "secret is empty", "openssl rand"),
     ("realm = \"x\"\n[auth]\nsecrets = [\"a\", \"a\"]", 3, "stands here twice", "remove"),

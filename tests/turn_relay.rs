@@ -133,6 +133,28 @@ fn dont_fragment_is_for_one_datagram() {
     assert!(!dont_fragment);
 }
 
+/// RFC 8656 §13.1 to §13.3: between families, and in IPv6, it "MUST be ignored by the server"; but
+/// "only … for UDP-to-UDP relay" (§13).
+#[test]
+fn dont_fragment_is_ignored_where_there_is_ipv6_on_either_side() {
+    for address in ["198.51.100.1:4000", "[2001:db8::1]:4000"] {
+        for transport in [Transport::Udp, Transport::Tcp] {
+            let mut sim = Sim::new();
+            let client = sim.client_on(0, transport, address);
+            sim.allocate_with(client, &[AND_V6]).success();
+            sim.permit_all(client, &[PEER, PEER_V6]).success();
+            for peer in [PEER, PEER_V6] {
+                let packet = sim.send_packet(peer, b"x").with(AttributeType::DONT_FRAGMENT, b"");
+                let out = sim.send_as(client, &packet, b"x");
+                let Out::ToPeer { dont_fragment, .. } = out else { panic!("{out:?}") };
+                let is_ipv4 = addr(address).is_ipv4() && addr(peer).is_ipv4();
+                let expected = is_ipv4 || transport == Transport::Tcp;
+                assert_eq!(dont_fragment, expected, "{address} {transport:?} {peer}");
+            }
+        }
+    }
+}
+
 /// One packet to where nobody can be must not stop an allocation.
 #[test]
 fn a_packet_to_nowhere_is_dropped_and_the_rest_goes_on() {

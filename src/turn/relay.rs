@@ -104,7 +104,10 @@ impl Server {
         if ports == Ports::Judged && (self.is_local(relay, peer) || !self.may_reach(peer.0)) {
             return self.dropped(Drop::PeerRefused);
         }
-        let dont_fragment = message.has(AttributeType::DONT_FRAGMENT);
+        // Among datagrams it is for IPv4 on both sides alone (§13, §15).
+        let is_ipv6 = path.tuple.client.is_ipv6() || peer.0.is_ipv6();
+        let is_ignored = is_ipv6 && !path.tuple.transport.is_stream();
+        let dont_fragment = message.has(AttributeType::DONT_FRAGMENT) && !is_ignored;
         let payload = payload(at + 4, data.len());
         self.relay_to_peer(now, Outbound { relay, peer, ports, payload, dont_fragment })
     }

@@ -146,6 +146,11 @@ impl Check<'_> {
         if port_min == 0 {
             let cure = "write the first port to relay from, such as port_min = 49152";
             self.wrong(At("relay", "port_min", None), "port 0 is no port".to_owned(), cure);
+        } else if port_min < 1024 {
+            // RFC 8656 §7.2: nobody shall run a well-known service by way of us.
+            let cause = format!("port {port_min} is a well-known service's");
+            let cure = "write the first port to relay from, 1024 or above, such as 49152";
+            self.wrong(At("relay", "port_min", None), cause, cure);
         }
         if port_min > port_max {
             let written_max = self.source.line(At("relay", "port_max", None)).is_some();
