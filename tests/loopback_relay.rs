@@ -8,11 +8,14 @@ mod common {
     pub(crate) mod server;
 }
 
+use std::io::IoSliceMut;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd as _;
 
 use common::client::{Client, Via, has_heard, hear, longest_data, peer};
 use common::server::Server;
 use hairpin::wire::AttributeType;
+use socket2::SockRef;
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
@@ -422,6 +425,79 @@ fn a_stranger_and_a_denied_peer_reach_nobody() {
         assert!(!relay.client.has_data());
         assert!(!has_heard(&stranger) && !has_heard(&denied));
     }
+}
+
+/// RFC 8656 §11.3: a relayed address is no server; what comes there is somebody's payload.
+#[test]
+fn what_a_peer_sends_is_payload_whatever_it_looks_like() {
+    use hairpin::wire::{Class, Method};
+    let server = Server::start();
+    let empty = |method, class| common::client::write(method, class, &|_| {});
+    for form in FORMS {
+        let mut relay = Relay::new(Client::udp(server.address()), V4, form);
+        for look in [
+            empty(Method::BINDING, Class::Request),
+            empty(Method::ALLOCATE, Class::Request),
+            empty(Method::SEND, Class::Indication),
+            b"\x40\x01\x00\x04data".to_vec(),
+            b"\x16\xfe\xfd\x00\x00 a DTLS record".to_vec(),
+        ] {
+            relay.peer.send_to(&look, relay.relayed).unwrap();
+            assert_eq!(relay.client.receive().1, look, "{form:?}");
+        }
+        relay.client.fence();
+        assert!(!has_heard(&relay.peer), "the relayed address answers");
+    }
+}
+
+/// RFC 8656 §13: a hop limit is not carried over from one side to the other. A server that does so
+/// can be talked out of being heard at all.
+#[test]
+fn what_is_relayed_has_the_hops_of_a_packet_of_our_own() {
+    use nix::sys::socket::{setsockopt, sockopt};
+    const FEW: u32 = 3;
+    let server = Server::start();
+    let few = |socket: &UdpSocket| match address(socket) {
+        SocketAddr::V4(_) => SockRef::from(socket).set_ttl_v4(FEW).unwrap(),
+        SocketAddr::V6(_) => SockRef::from(socket).set_unicast_hops_v6(FEW).unwrap(),
+    };
+    let told = |socket: &UdpSocket| match address(socket) {
+        SocketAddr::V4(_) => setsockopt(socket, sockopt::Ipv4RecvTtl, &true).unwrap(),
+        SocketAddr::V6(_) => setsockopt(socket, sockopt::Ipv6RecvHopLimit, &true).unwrap(),
+    };
+    let usual = |socket: &UdpSocket| match address(socket) {
+        SocketAddr::V4(_) => SockRef::from(socket).ttl_v4().unwrap(),
+        SocketAddr::V6(_) => SockRef::from(socket).unicast_hops_v6().unwrap(),
+    };
+    for (near, far) in [(V4, V4), (V4, V6), (V6, V4), (V6, V6)] {
+        for form in FORMS {
+            let mut relay = Relay::new(Client::udp(server.at(near)), far, form);
+            let expected = [usual(&relay.peer), usual(relay.client.socket())];
+            for socket in [&relay.peer, relay.client.socket()] {
+                few(socket);
+                told(socket);
+            }
+            relay.send(b"out");
+            relay.peer.send_to(b"in", relay.relayed).unwrap();
+            let hops = [hops_left(&relay.peer), hops_left(relay.client.socket())];
+            assert_eq!(hops, expected, "{near} to {far}, {form:?}");
+        }
+    }
+}
+
+/// The hops that the next datagram had left when it came.
+fn hops_left(socket: &UdpSocket) -> u32 {
+    use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg};
+    let (mut buffer, mut space) = ([0; 256], nix::cmsg_space!(i32));
+    let mut buffers = [IoSliceMut::new(&mut buffer)];
+    let (descriptor, flags) = (socket.as_raw_fd(), MsgFlags::empty());
+    let message =
+        recvmsg::<SockaddrStorage>(descriptor, &mut buffers, Some(&mut space), flags).unwrap();
+    let hops = message.cmsgs().unwrap().find_map(|control| match control {
+        ControlMessageOwned::Ipv4Ttl(hops) | ControlMessageOwned::Ipv6HopLimit(hops) => Some(hops),
+        _ => None,
+    });
+    hops.expect("it was asked for").try_into().unwrap()
 }
 
 #[test]

@@ -581,6 +581,22 @@ fn a_port_that_somebody_else_has_is_passed_over() {
     }
 }
 
+/// RFC 8656 §7.2 step 8: ports there are, but no two beside each other.
+#[test]
+fn a_pair_that_cannot_be_had_is_508() {
+    let mut sim = Sim::with(|config| {
+        (config.relay.port_min, config.relay.port_max) = (50000, 50007);
+    });
+    for port in [50001, 50003, 50004, 50007] {
+        sim.foreign.insert(SocketAddr::new(addr("8.0.0.1:0").ip(), port));
+    }
+    let a = client(&mut sim);
+    sim.allocate_with(a, &[EVEN_PAIR]).rejected(508);
+    sim.nothing_left();
+    let even = sim.allocate_with(a, &[EVEN]).success().relayed().port();
+    assert!([50000, 50002, 50006].contains(&even), "{even}");
+}
+
 #[test]
 fn when_every_port_is_taken_the_answer_is_508_after_a_bounded_search() {
     let mut sim = Sim::new();

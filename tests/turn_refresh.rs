@@ -90,6 +90,20 @@ fn a_retransmitted_refresh_is_harmless() {
     assert_eq!(sim.stats().refreshes, 3);
 }
 
+/// RFC 8656 §6: "sending data to a peer does not refresh an allocation", nor does what comes.
+#[test]
+fn traffic_does_not_refresh_an_allocation() {
+    let (mut sim, client) = allocated();
+    for _ in 0..6 {
+        sim.bind_channel(client, 0x4000, PEER).success();
+        sim.send(client, PEER, b"x").reaches(PEER);
+        sim.send_on(client, 0x4000, b"x").reaches(PEER);
+        sim.peer_sends(PEER, client, b"x").arrives_on(0x4000);
+        sim.pass(secs(100));
+    }
+    sim.nothing_left();
+}
+
 #[test]
 fn a_refresh_leaves_permissions_and_channels_alone() {
     let (mut sim, client) = allocated();

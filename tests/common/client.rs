@@ -125,6 +125,14 @@ impl Client {
         self
     }
 
+    /// The socket of a client over UDP, for its options.
+    pub(crate) fn socket(&self) -> &UdpSocket {
+        match &self.road {
+            Road::Udp { socket, .. } => socket,
+            Road::Tcp { .. } => panic!("a client over TCP has none"),
+        }
+    }
+
     pub(crate) fn local_addr(&self) -> SocketAddr {
         match &self.road {
             Road::Udp { socket, .. } => socket.local_addr(),
