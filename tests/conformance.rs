@@ -356,10 +356,11 @@ fn rows(text: &str) -> Vec<Row> {
     rows
 }
 
-/// What stands in backticks and looks like a test: `file::name`.
+/// What stands in backticks and looks like a test: `file::name`, of words that may be on two lines.
 fn named(text: &str) -> Vec<String> {
     let quoted = text.split('`').skip(1).step_by(2);
-    quoted.filter(|word| word.contains("::")).map(ToOwned::to_owned).collect()
+    let words = |name: &str| name.split_whitespace().collect::<Vec<_>>().join(" ");
+    quoted.filter(|name| name.contains("::")).map(words).collect()
 }
 
 /// The tests of a source that run, with their bodies.
