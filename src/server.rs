@@ -16,7 +16,7 @@ use tokio::task::JoinError;
 use tokio::time::{interval, sleep};
 use tracing::{info, warn};
 
-use crate::control::config::{Config, ConfigError};
+use crate::control::config::{Config, ConfigError, DISCOVERY};
 use crate::control::http::{self, HttpSettings};
 use crate::control::{interfaces, quickstart};
 use crate::net::{self, Offload, relay, tcp, udp};
@@ -59,11 +59,14 @@ pub fn run(config: Config) -> Result<(), ServeError> {
     finish(handles, result)
 }
 
-/// The listeners: for each address one socket for each worker.
+/// The listeners: for each address one socket for each worker. Those of NAT discovery stand behind
+/// those of `[listen]`.
 struct Bound {
     udp: Vec<Vec<udp::Listener>>,
     tcp: Vec<Vec<tcp::Listener>>,
     http: Vec<TcpListener>,
+    /// How many of `udp` and of `tcp` are those of `[listen]`.
+    named: (usize, usize),
 }
 
 /// The addresses that are really listened on, with the ports that the system chose.
@@ -75,6 +78,8 @@ pub struct Up {
     pub tcp: Vec<SocketAddr>,
     /// The page, signalling and credentials.
     pub http: Vec<SocketAddr>,
+    /// NAT discovery, where no other listener serves it already.
+    pub discovery: Vec<SocketAddr>,
 }
 
 impl Bound {
@@ -88,19 +93,45 @@ impl Bound {
 
     fn bind(config: &Config, workers: usize, offload: Offload) -> Result<Self, ServeError> {
         let listen = &config.listen;
-        Ok(Self {
-            udp: bind_all(config, "udp", &listen.udp, |a| net::bind_udp(a, workers, offload))?,
-            tcp: bind_all(config, "tcp", &listen.tcp, |a| net::bind_tcp(a, workers))?,
+        let udp = |a| net::bind_udp(a, workers, offload);
+        let tcp = |a| net::bind_tcp(a, workers);
+        let mut bound = Self {
+            udp: bind_all(config, "udp", &listen.udp, udp)?,
+            tcp: bind_all(config, "tcp", &listen.tcp, tcp)?,
             http: bind_all(config, "http", &listen.http, TcpListener::bind)?,
-        })
+            named: (0, 0),
+        };
+        bound.named = (bound.udp.len(), bound.tcp.len());
+        let (missing_udp, missing_tcp) = bound.up().unserved(config);
+        bound.udp.extend(bind_all(config, DISCOVERY, &missing_udp, udp)?);
+        bound.tcp.extend(bind_all(config, DISCOVERY, &missing_tcp, tcp)?);
+        Ok(bound)
     }
 
     fn up(&self) -> Up {
+        let udp = self.udp.iter().flat_map(|l| l.first()).map(udp::Listener::local_addr);
+        let tcp = self.tcp.iter().flat_map(|l| l.first()).map(tcp::Listener::local_addr);
+        let (named_udp, named_tcp) = self.named;
         Up {
-            udp: self.udp.iter().flat_map(|l| l.first()).map(udp::Listener::local_addr).collect(),
-            tcp: self.tcp.iter().flat_map(|l| l.first()).map(tcp::Listener::local_addr).collect(),
+            udp: udp.clone().take(named_udp).collect(),
+            tcp: tcp.clone().take(named_tcp).collect(),
             http: self.http.iter().filter_map(|listener| listener.local_addr().ok()).collect(),
+            discovery: udp.skip(named_udp).chain(tcp.skip(named_tcp)).collect(),
         }
+    }
+}
+
+impl Up {
+    /// The addresses of NAT discovery that nothing listens at yet, over UDP and over TCP.
+    fn unserved(&self, config: &Config) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
+        let addresses = || config.discovery.addresses();
+        let missing = |listeners: &[SocketAddr], address: &SocketAddr| {
+            !listeners.iter().any(|listener| net::serves(*listener, *address))
+        };
+        let udp = addresses().filter(|address| missing(&self.udp, address)).collect();
+        let streams = addresses().filter(|_| config.discovery.streams);
+        let tcp = streams.filter(|address| missing(&self.tcp, address)).collect();
+        (udp, tcp)
     }
 }
 
@@ -154,9 +185,9 @@ fn start_workers(
         let share = handles.len() as u16;
         let mut core = config.turn(found, share, workers as u16);
         // Ports that the system chose are known only now.
-        core.acl
-            .listening_ports
-            .extend([&up.udp, &up.tcp, &up.http].into_iter().flatten().map(SocketAddr::port));
+        core.acl.listening_ports.extend(
+            [&up.udp, &up.tcp, &up.http, &up.discovery].into_iter().flatten().map(SocketAddr::port),
+        );
         let mut seed = [0; 32];
         SysRng.try_fill_bytes(&mut seed).map_err(|error| {
             ServeError::io("the system gives no randomness", &io::Error::other(error))

@@ -76,6 +76,51 @@ const WRONG: &[(&str, usize, &str, &str)] = &[
     ("[listen]\nudp = []\ntcp = []\nhttp = []", 2, "nothing to do", "udp = ["),
     ("[listen]\ntls = [\"0.0.0.0:5349\"]", 2, "no TLS listener", "tls = []"),
     ("[listen]\ndtls = [\"0.0.0.0:5349\"]", 2, "no DTLS listener", "dtls = []"),
+    // NAT discovery.
+    (
+        "[nat_discovery]\nprimary = [\"192.0.2.1:3478\"]",
+        2,
+        "no counterpart in alternate",
+        "in both lists",
+    ),
+    (
+        "[nat_discovery]\nprimary = [\"192.0.2.1:3478\"]\n\
+         alternate = [\"192.0.2.2:3479\", \"[2001:db8::2]:3479\"]",
+        3,
+        "[2001:db8::2]:3479 has no counterpart in primary",
+        "in both lists",
+    ),
+    (
+        "[nat_discovery]\nprimary = [\"192.0.2.1:3478\"]\nalternate = [\"192.0.2.1:3479\"]",
+        3,
+        "same IP address as 192.0.2.1:3478",
+        "another address",
+    ),
+    (
+        "[nat_discovery]\nprimary = [\"192.0.2.1:3478\"]\nalternate = [\"192.0.2.2:3478\"]",
+        3,
+        "same port as 192.0.2.1:3478",
+        "\"192.0.2.2:3479\"",
+    ),
+    (
+        "[nat_discovery]\nprimary = [\"0.0.0.0:3478\"]",
+        2,
+        "0.0.0.0:3478 is no address that a client",
+        "one address of this host",
+    ),
+    (
+        "[nat_discovery]\nprimary = [\"192.0.2.1:3478\", \"192.0.2.3:3478\"]\n\
+         alternate = [\"192.0.2.2:3479\"]",
+        2,
+        "second of its family",
+        "at most",
+    ),
+    (
+        "[nat_discovery]\nrequests_per_sec_per_source = 0",
+        2,
+        "a limit of 0 would refuse everybody",
+        "at least 1",
+    ),
     // Relaying.
     ("[relay]\naddresses = [\"0.0.0.0\"]", 2, "no address that a client", "addresses = []"),
     ("[relay]\naddresses = [\"239.1.1.1\"]", 2, "of many hosts", "unicast"),

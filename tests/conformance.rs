@@ -10,8 +10,10 @@ use std::fs;
 use std::path::Path;
 
 use common::{
-    AttributeType, Client, ConnectError, Method, OpenError, PEER, PEER_V6, Response, Sim, V6, secs,
+    AttributeType, Client, ConnectError, Method, OpenError, PEER, PEER_V6, Response, SERVER_V4,
+    Sim, V6, addr, secs,
 };
+use hairpin::turn::config::{Discovery, Pair};
 
 const INDEX: &str = "docs/conformance.md";
 const DOCUMENTS: &str = "docs/conformance";
@@ -65,7 +67,7 @@ fn every_error_code_is_sent_and_the_document_says_where() {
         assert!((3..=6).contains(&class), "RFC 8489 §14.8");
         assert_eq!(value[..4], [0, 0, class, number]);
         // Strangers get no more bytes than they need.
-        let told = if *code == 401 { "" } else { reason };
+        let told = if [401, 500].contains(code) { "" } else { reason };
         assert_eq!(&value[4..], told.as_bytes(), "{code}");
     }
 }
@@ -86,6 +88,7 @@ fn provoke(code: u16) -> Response {
             let sctp = (AttributeType::REQUESTED_TRANSPORT, &[132, 0, 0, 0][..]);
             return sim.request(client, Method::ALLOCATE, &[sctp]).rejected(code);
         }
+        500 => return provoke_by_asking_too_often(code),
         446 | 447 => return provoke_by_connect(sim, code),
         486 => {
             sim.quota = 0;
@@ -122,6 +125,18 @@ fn provoke(code: u16) -> Response {
         443 => sim.permit(client, PEER_V6).rejected(code),
         _ => panic!("no request here is answered with {code}: write one"),
     }
+}
+
+fn provoke_by_asking_too_often(code: u16) -> Response {
+    let pair = Pair { primary: addr(SERVER_V4), alternate: addr("8.0.0.2:3479") };
+    let mut sim = Sim::with(|config| {
+        config.discovery = Discovery { pairs: vec![pair], streams: false, requests_per_sec: 1 };
+    });
+    let client = sim.client("198.51.100.1:4000");
+    let packet = sim.packet(Method::BINDING).with(AttributeType::CHANGE_REQUEST, [0; 4]);
+    let answers = [(); 3].map(|()| sim.ask(client, &packet).response.expect("an answer"));
+    assert_eq!(answers[2].code(), Some(code));
+    answers[2].clone()
 }
 
 fn provoke_by_connect(sim: &mut Sim, code: u16) -> Response {

@@ -11,6 +11,7 @@ use common::{
     AttributeType, Class, Client, ConnectError, ConnectionId, IntegrityKey, Method, OpenError, Sim,
     Transport, addr, secs,
 };
+use hairpin::turn::config::{Discovery, Pair};
 use hairpin::turn::{
     CoreId, FiveTuple, Moment, Now, PeerAddr, RelayId, RelayedAddr, Server,
     Transport as CoreTransport, Verdict,
@@ -37,7 +38,7 @@ const METHODS: [Method; 10] = [
     Method::CONNECTION_ATTEMPT,
 ];
 
-const KINDS: [AttributeType; 25] = [
+const KINDS: [AttributeType; 28] = [
     AttributeType::USERNAME,
     AttributeType::MESSAGE_INTEGRITY,
     AttributeType::ERROR_CODE,
@@ -57,6 +58,9 @@ const KINDS: [AttributeType; 25] = [
     AttributeType::MESSAGE_INTEGRITY_SHA256,
     AttributeType::PASSWORD_ALGORITHM,
     AttributeType::USERHASH,
+    AttributeType::CHANGE_REQUEST,
+    AttributeType::RESPONSE_PORT,
+    AttributeType::PADDING,
     AttributeType::RESERVATION_TOKEN,
     AttributeType::CONNECTION_ID,
     AttributeType::ADDITIONAL_ADDRESS_FAMILY,
@@ -78,7 +82,11 @@ struct Target {
 
 impl Target {
     fn new(seed: u64) -> Self {
-        let mut sim = Sim::new();
+        let mut sim = Sim::with(|config| {
+            let (primary, alternate) = (addr(common::SERVER_V4), addr("8.0.0.2:3479"));
+            let pairs = vec![Pair { primary, alternate }];
+            config.discovery = Discovery { pairs, streams: true, requests_per_sec: 1000 };
+        });
         let mut clients = vec![
             sim.client("198.51.100.1:4000"),
             sim.tcp_client("198.51.100.2:4000"),
@@ -248,11 +256,11 @@ impl Target {
     fn throw(&mut self, client: Client, bytes: &[u8]) {
         self.parsed += usize::from(Message::parse(bytes).is_ok());
         let _ = frame_length(bytes);
-        let mut reply = [0xEE; 1500];
+        let mut reply = [0xEE; 1700];
         let (now, path) = (self.sim.now(), self.sim.path(client));
         match self.sim.cores[0].handle_client(now, path, bytes, &mut reply) {
             Verdict::Nothing => {}
-            Verdict::Reply { len } => {
+            Verdict::Reply { len } | Verdict::ReplyElsewhere { len, .. } => {
                 let message = Message::parse(&reply[..len]).expect("we send STUN");
                 assert!(matches!(message.class(), Class::Success | Class::Error));
                 assert!(padding_is_zero(&reply[..len]));

@@ -117,6 +117,26 @@ fn a_busy_port_stops_the_start_with_line_cause_and_cure() {
 }
 
 #[test]
+fn an_address_of_nat_discovery_that_cannot_be_had_stops_the_start() {
+    let [udp, other] = [free_port(), free_port()];
+    let with = |alternate: &str| {
+        let base = listening(udp, free_port(), free_port());
+        format!(
+            "{base}[nat_discovery]\nprimary = [\"127.0.0.1:{udp}\"]\n\
+             alternate = [\"{alternate}:{other}\"]\n"
+        )
+    };
+    let said = Attempt::new(Some(&with("203.0.113.77"))).refusal();
+    assert!(said.contains("turnserver.toml:8: [nat_discovery]: cannot listen on"), "{said}");
+    assert!(said.contains("cure: write two addresses that this host has"), "{said}");
+    let taken = SocketAddr::from(([127, 0, 0, 2], other));
+    let _held = UdpSocket::bind(taken).unwrap();
+    let said = Attempt::new(Some(&with("127.0.0.2"))).refusal();
+    let head = format!("turnserver.toml:8: [nat_discovery]: cannot listen on {taken}");
+    assert!(said.contains(&head) && said.contains("in use"), "{said}");
+}
+
+#[test]
 fn a_second_server_on_the_same_port_does_not_start_and_leaves_the_first_alone() {
     let first = Server::with("workers = 4\n[listen]\nhttp = [\"127.0.0.1:HTTP\"]");
     let port = first.address().port();

@@ -97,6 +97,16 @@ fn a_binding_request_takes_no_memory() {
     assert_eq!(heap.count_total, 0, "{heap:?}");
 }
 
+#[test]
+fn a_padded_binding_request_takes_no_memory() {
+    let mut calls = Calls::with_discovery();
+    let packet = calls::padded_binding();
+    let elsewhere =
+        |verdict: &Verdict| matches!(verdict, Verdict::ReplyElsewhere { len, .. } if *len > 900);
+    let heap = heap(|_| calls.client_sends(0, &packet), elsewhere);
+    assert_eq!(heap.count_total, 0, "{heap:?}");
+}
+
 /// What strangers send is dropped or refused as cheaply: no memory for those who have no right.
 #[test]
 fn what_has_no_right_takes_no_memory() {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use hairpin::turn::acl::Acl;
-use hairpin::turn::config::{Credentials, Limits, Relay, Software, User};
+use hairpin::turn::config::{Credentials, Discovery, Limits, Relay, Software, User};
 use hairpin::turn::{
     Action, Config, FiveTuple, Link, Moment, Now, Path, PeerAddr, RelayId, Server, Transport,
     Verdict,
@@ -60,6 +60,7 @@ impl Core {
             acl: Acl { own: addresses, ..Acl::default() },
             limits: Limits::default(),
             software: Software::default(),
+            discovery: Discovery::default(),
         };
         let (server, paths) = (Server::new(config, [7; 32]), Vec::new());
         let mut core = Self { server, millis: 0, paths };

@@ -8,6 +8,7 @@
 mod address;
 mod bind;
 mod check;
+mod discovery;
 mod error;
 mod file;
 mod keys;
@@ -22,6 +23,7 @@ use ipnet::IpNet;
 use rand::CryptoRng;
 use sha2::Sha256;
 
+pub use self::discovery::DISCOVERY;
 pub use self::error::{ConfigError, Problem};
 pub use self::file::{Limits, Log, Signalling, Tls};
 
@@ -46,6 +48,8 @@ pub struct Config {
     pub workers: u16,
     /// Where clients come in.
     pub listen: Listen,
+    /// Where clients can find out what their NATs do.
+    pub discovery: turn::config::Discovery,
     /// Where relayed addresses come from.
     pub relay: Relay,
     /// Certificate and key.
@@ -170,7 +174,8 @@ impl Config {
     ) -> Self {
         let mut check = Check { source, problems };
         check.realm(&file);
-        let listen = check.listen(&file.listen);
+        let mut listen = check.listen(&file.listen);
+        let discovery = check.discovery(&file.nat_discovery, &mut listen);
         let relay = check.relay(&file.relay);
         let users = check.auth(&file.auth);
         let username_anonymity = file.auth.username_anonymity;
@@ -189,6 +194,7 @@ impl Config {
             realm: file.realm,
             workers: file.workers,
             listen,
+            discovery,
             relay,
             tls: file.tls,
             credentials: Credentials { users, secrets, username_anonymity, nonce_key },
@@ -225,13 +231,14 @@ impl Config {
             acl: self.acl(found),
             limits: self.limits.turn(),
             software: self.software,
+            discovery: self.discovery.clone(),
         }
     }
 
     /// The rules about peers. Own addresses are all that lead to this host: what was found, what
     /// it listens on and relays from, and what the world sees of it.
     pub fn acl(&self, found: &[IpAddr]) -> Acl {
-        let sockets = || self.listen.all();
+        let sockets = || self.listen.all().chain(self.discovery.addresses());
         let mut own: Vec<IpAddr> = found.to_vec();
         own.extend(sockets().map(|socket| socket.ip()).filter(|ip| !ip.is_unspecified()));
         own.extend(&self.relay.addresses);
@@ -398,5 +405,17 @@ mod tests {
         let own: Vec<String> = acl.own.iter().map(ToString::to_string).collect();
         assert_eq!(own, ["10.0.0.5", "127.0.0.1", "192.0.2.1", "203.0.113.10"]);
         assert_eq!(acl.listening_ports, [3478, 3479, 8080]);
+    }
+
+    #[test]
+    fn the_four_addresses_of_nat_discovery_are_nobodys_peers() {
+        let text = "[nat_discovery]\nprimary = [\"192.0.2.1:3478\"]\n\
+                    alternate = [\"192.0.2.2:3479\"]";
+        let config = Config::parse("t", text, &mut rng(1)).expect("fine");
+        let acl = config.acl(&[]);
+        for corner in config.discovery.addresses() {
+            assert!(!acl.judge(corner, false).allowed, "{corner}");
+        }
+        assert_eq!(config.discovery.addresses().count(), 4);
     }
 }

@@ -29,4 +29,4 @@ pub use batch::{Datagram, Envelope, Outlet, Outlets, Received, RecvBatch, SendBa
 pub use endpoint::Endpoint;
 pub use offload::{Offload, Switch};
 pub use tcp::bind_tcp;
-pub use udp::bind_udp;
+pub use udp::{bind_udp, serves};

@@ -123,6 +123,11 @@ impl Listener {
         self.local
     }
 
+    /// Whether it answers for `address`, by itself or as a wildcard.
+    pub fn serves(&self, address: SocketAddr) -> bool {
+        serves(self.local, address)
+    }
+
     /// The kernel buffers that it got.
     pub fn buffers(&self) -> Buffers {
         self.granted
@@ -147,6 +152,12 @@ impl Listener {
     pub fn receive(&mut self, batch: &mut RecvBatch, key: SocketKey, most: usize) -> Received {
         batch.receive(self.socket.as_fd(), key, most, &mut self.losses)
     }
+}
+
+/// Whether a listener at `local` answers for `address`.
+pub fn serves(local: SocketAddr, address: SocketAddr) -> bool {
+    let is_wildcard = local.ip().is_unspecified() && local.is_ipv4() == address.is_ipv4();
+    local.port() == address.port() && (is_wildcard || local.ip() == address.ip())
 }
 
 impl Outlet for Listener {

@@ -1,5 +1,6 @@
 //! What the core asks of its shell: a [`Verdict`] for each packet, [`Action`]s for the rest.
 
+use std::net::SocketAddr;
 use std::ops::Range;
 
 use crate::turn::connection_bind::ConnectionBind;
@@ -17,6 +18,16 @@ pub enum Verdict {
     Reply {
         /// Bytes of the reply buffer in use.
         len: usize,
+    },
+    /// The first `len` bytes of the reply buffer go from another of the server's UDP addresses, or
+    /// to another port of the client's, than the packet tells (RFC 5780 §6.1).
+    ReplyElsewhere {
+        /// Bytes of the reply buffer in use.
+        len: usize,
+        /// The server's address, as its socket is bound.
+        from: SocketAddr,
+        /// Where to; the client's own IP address.
+        to: SocketAddr,
     },
     /// A part of the packet goes to a peer.
     ToPeer {

@@ -18,11 +18,25 @@ impl Server {
         message: &Message<'_>,
         reply: &mut [u8],
     ) -> Verdict {
+        // At some addresses more can be asked for.
+        if let Some(corner) = self.discovery.corner(&path.tuple) {
+            return self.discover(now, path, corner, message, reply);
+        }
         // RFC 8489 §6.3.1: unknown comprehension-required attributes are named in a 420.
         if message.has_unknown_required() {
             let refused = Reject(ErrorCode::UNKNOWN_ATTRIBUTE);
             return self.refuse(now, path, message, None, refused, reply);
         }
+        self.tell_address(path, message, reply)
+    }
+
+    /// Writes the answer.
+    pub(super) fn tell_address(
+        &mut self,
+        path: Path,
+        message: &Message<'_>,
+        reply: &mut [u8],
+    ) -> Verdict {
         let client = path.tuple.client;
         let mut writer =
             MessageWriter::new(reply, Method::BINDING, Class::Success, message.transaction());

@@ -1,6 +1,6 @@
 //! The core's own settings: plain values, no file format.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::turn::acl::Acl;
 use crate::turn::moment::Lifetime;
@@ -20,6 +20,8 @@ pub struct Config {
     pub limits: Limits,
     /// Who is told what this server is.
     pub software: Software,
+    /// Where clients can find out what their NATs do.
+    pub discovery: Discovery,
 }
 
 /// Who is told which software this is and of which version (SOFTWARE, RFC 8489 §14.14), which its
@@ -56,6 +58,43 @@ impl std::str::FromStr for Software {
             "nobody" => Ok(Self::Nobody),
             _ => Err(()),
         }
+    }
+}
+
+/// NAT behaviour discovery (RFC 5780). The default is off.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Discovery {
+    /// At most one for each family.
+    pub pairs: Vec<Pair>,
+    /// Whether TCP serves at these addresses as well: a stream tells of mappings only.
+    pub streams: bool,
+    /// Requests a second that one source may make of each core: of those that have the answer sent
+    /// elsewhere or padded, and again of those that do not. An IPv6 /64 is one source.
+    pub requests_per_sec: u32,
+}
+
+impl Discovery {
+    /// Every address that answers come from.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.pairs.iter().flat_map(Pair::corners)
+    }
+}
+
+/// Two addresses of this server that differ in IP address and port, as sockets are bound to them.
+/// Clients are served at the other two combinations as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pair {
+    /// RFC 5780's A1:P1.
+    pub primary: SocketAddr,
+    /// A2:P2.
+    pub alternate: SocketAddr,
+}
+
+impl Pair {
+    /// A1:P1, A1:P2, A2:P1 and A2:P2.
+    pub fn corners(&self) -> [SocketAddr; 4] {
+        let Self { primary: a, alternate: b } = self;
+        [(a, a), (a, b), (b, a), (b, b)].map(|(ip, port)| SocketAddr::new(ip.ip(), port.port()))
     }
 }
 

@@ -30,6 +30,7 @@
 pub mod acl;
 pub mod action;
 mod allocate;
+mod allowance;
 mod auth;
 mod binding;
 mod channel;
@@ -38,6 +39,7 @@ pub mod config;
 mod connect;
 mod connection;
 mod connection_bind;
+mod discovery;
 mod expiry;
 mod map;
 pub mod moment;

@@ -155,7 +155,7 @@ impl Server {
         let mut writer =
             MessageWriter::new(reply, message.method(), Class::Error, message.transaction());
         match code {
-            ErrorCode::UNAUTHENTICATED => {
+            ErrorCode::UNAUTHENTICATED | ErrorCode::SERVER_ERROR => {
                 // Strangers get no more than they need.
                 writer.error(code, "");
             }
@@ -164,7 +164,8 @@ impl Server {
             }
         }
         if code == ErrorCode::UNKNOWN_ATTRIBUTE {
-            writer.unknown(message.unknown_required());
+            let unknown = message.unknown_required();
+            writer.unknown(unknown.filter(|kind| !self.discovery.knows(path, message, *kind)));
         }
         if matches!(code, ErrorCode::UNAUTHENTICATED | ErrorCode::STALE_NONCE) {
             let is_real = message.bytes().len() >= REAL_ALLOCATE;

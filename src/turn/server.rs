@@ -10,6 +10,7 @@ use crate::turn::action::{Action, ReservationToken, Verdict};
 use crate::turn::auth::Accounts;
 use crate::turn::config::{Config, Limits, Relay, Software};
 use crate::turn::connection::Connections;
+use crate::turn::discovery::Discovery;
 use crate::turn::map::{Hasher, hasher};
 use crate::turn::moment::{Moment, Now};
 use crate::turn::nonce::NonceMint;
@@ -42,6 +43,7 @@ pub struct Server {
     /// Ports that this core holds for others, until their time is over.
     pub(super) reservations: HashMap<ReservationToken, RelayedAddr, Hasher>,
     pub(super) actions: VecDeque<Action>,
+    pub(super) discovery: Discovery,
     pub(super) stats: Stats,
     pub(super) rng: StdRng,
 }
@@ -51,7 +53,7 @@ impl Server {
     pub fn new(config: Config, seed: [u8; 32]) -> Self {
         let mut rng = StdRng::from_seed(seed);
         let keyed = hasher(&mut rng);
-        let Config { realm, credentials, relay, acl, limits, software } = config;
+        let Config { realm, credentials, relay, acl, limits, software, discovery } = config;
         Self {
             accounts: Accounts::new(&realm, &credentials, keyed.clone()),
             nonces: NonceMint::new(&credentials.nonce_key, limits.nonce_lifetime),
@@ -63,6 +65,7 @@ impl Server {
             timers: Timers::default(),
             ports: Ports::new(&relay, keyed.clone()),
             relay,
+            discovery: Discovery::new(discovery, keyed.clone()),
             reservations: HashMap::with_hasher(keyed),
             actions: VecDeque::new(),
             stats: Stats::default(),
@@ -71,7 +74,7 @@ impl Server {
     }
 
     /// A packet from a client: a datagram, or a frame of a stream. An answer is written to the
-    /// front of `reply`, which has room for 1500 bytes or more.
+    /// front of `reply`, which has room for 1500 bytes or more; for 1700 where there is discovery.
     #[inline]
     pub fn handle_client(
         &mut self,

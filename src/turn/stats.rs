@@ -7,6 +7,11 @@ use crate::wire::ErrorCode;
 pub struct Stats {
     /// Binding requests answered with success.
     pub bindings: u64,
+    /// Those of them that had the answer sent elsewhere or padded (RFC 5780).
+    pub discoveries: u64,
+    /// Binding requests that came when their source had used up its allowance: of discovery, or of
+    /// answers that tell the server's other address.
+    pub discoveries_over_limit: u64,
     /// Allocations that were answered with success.
     pub allocations_created: u64,
     /// Allocations that ended, for whatever reason.
@@ -59,7 +64,7 @@ pub struct Stats {
     pub timers: u64,
 }
 
-const ERROR_CODES: [ErrorCode; 14] = [
+const ERROR_CODES: [ErrorCode; 15] = [
     ErrorCode::BAD_REQUEST,
     ErrorCode::UNAUTHENTICATED,
     ErrorCode::FORBIDDEN,
@@ -73,6 +78,7 @@ const ERROR_CODES: [ErrorCode; 14] = [
     ErrorCode::CONNECTION_ALREADY_EXISTS,
     ErrorCode::CONNECTION_TIMEOUT_OR_FAILURE,
     ErrorCode::ALLOCATION_QUOTA_REACHED,
+    ErrorCode::SERVER_ERROR,
     ErrorCode::INSUFFICIENT_CAPACITY,
 ];
 

@@ -1,5 +1,5 @@
-//! Attribute types (RFC 8489 §18.3, RFC 8656 §18, RFC 6062 §6.2) and which of them this server
-//! knows.
+//! Attribute types (RFC 8489 §18.3, RFC 8656 §18, RFC 6062 §6.2, RFC 5780 §7) and which of them
+//! this server knows.
 
 use std::fmt;
 
@@ -12,6 +12,27 @@ impl AttributeType {
     pub const fn is_comprehension_required(self) -> bool {
         self.0 < 0x8000
     }
+
+    /// Whether every request is read for this type. What is not is unknown but to whoever looks
+    /// for it: the attributes of RFC 5780, which most servers do not serve.
+    pub const fn is_known_everywhere(self) -> bool {
+        self.slot().is_some()
+    }
+
+    /// RFC 5780 §7.2.
+    pub const CHANGE_REQUEST: Self = Self(0x0003);
+    /// RFC 3489 §11.2.5: what classic clients know RESPONSE-ORIGIN by.
+    pub const SOURCE_ADDRESS: Self = Self(0x0004);
+    /// RFC 3489 §11.2.3: what classic clients know OTHER-ADDRESS by.
+    pub const CHANGED_ADDRESS: Self = Self(0x0005);
+    /// RFC 5780 §7.6.
+    pub const PADDING: Self = Self(0x0026);
+    /// RFC 5780 §7.5.
+    pub const RESPONSE_PORT: Self = Self(0x0027);
+    /// RFC 5780 §7.3.
+    pub const RESPONSE_ORIGIN: Self = Self(0x802B);
+    /// RFC 5780 §7.4.
+    pub const OTHER_ADDRESS: Self = Self(0x802C);
 }
 
 /// The attributes that are looked up in a message: each has a slot in its index.

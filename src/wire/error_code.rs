@@ -31,6 +31,8 @@ impl ErrorCode {
     pub const CONNECTION_TIMEOUT_OR_FAILURE: Self = Self(447);
     /// The user holds as many allocations as they may.
     pub const ALLOCATION_QUOTA_REACHED: Self = Self(486);
+    /// Not now; the client may try again.
+    pub const SERVER_ERROR: Self = Self(500);
     /// The server cannot: no port, no memory, no room in a table.
     pub const INSUFFICIENT_CAPACITY: Self = Self(508);
 
@@ -55,6 +57,7 @@ impl ErrorCode {
             446 => "Connection Already Exists",
             447 => "Connection Timeout or Failure",
             486 => "Allocation Quota Reached",
+            500 => "Server Error",
             508 => "Insufficient Capacity",
             _ => "",
         }

@@ -190,8 +190,23 @@ impl<'a> Message<'a> {
     /// Where the first attribute of this type begins.
     #[inline]
     pub fn offset_of(&self, kind: AttributeType) -> Option<usize> {
-        let at = self.index[kind.slot()?] as usize;
+        let Some(slot) = kind.slot() else { return self.look_for(kind) };
+        let at = self.index[slot] as usize;
         (at != 0).then_some(at)
+    }
+
+    /// For the types that the index leaves out, which few ask for.
+    #[cold]
+    fn look_for(&self, wanted: AttributeType) -> Option<usize> {
+        let mut at = MESSAGE_HEADER;
+        while at < self.covered_end {
+            let (kind, _, next) = self.frame_at(at)?;
+            if kind == wanted {
+                return Some(at);
+            }
+            at = next;
+        }
+        None
     }
 
     /// The covered attributes in their order, each with its value.

@@ -30,6 +30,7 @@ mod clock;
 mod connections;
 mod crowd;
 mod data;
+mod elsewhere;
 mod listeners;
 mod mailbox;
 mod moderation;
@@ -369,6 +370,7 @@ impl Worker {
                     self.reply(path, len);
                 }
             }
+            Verdict::ReplyElsewhere { len, from, to } => self.reply_elsewhere(len, from, to),
             Verdict::ToPeer { relay, peer, payload, dont_fragment } => {
                 let Some(place) = self.relays.place(relay) else {
                     self.stats.drops.closed += 1;

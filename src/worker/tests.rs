@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::*;
 use crate::net::{Offload, bind_tcp, bind_udp};
 use crate::turn::acl::Acl;
-use crate::turn::config::{Config, Credentials, Limits, Relay, Software, User};
+use crate::turn::config::{Config, Credentials, Discovery, Limits, Relay, Software, User};
 use crate::turn::{Lifetime, stats};
 use crate::wire::address::XorKey;
 use crate::wire::stream::frame_length;
@@ -83,6 +83,7 @@ fn start(options: Options) -> Running {
         acl: Acl { allow: vec!["127.0.0.0/8".parse().unwrap()], ..Acl::default() },
         limits: Limits::default(),
         software: Software::default(),
+        discovery: Discovery::default(),
     };
     let seats = seats(options.workers, options.quota, options.crowd).unwrap();
     let workers = seats.into_iter().enumerate().map(|(index, seat)| {

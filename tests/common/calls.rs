@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use hairpin::turn::acl::Acl;
-use hairpin::turn::config::{Credentials, Limits, Relay, Software, User};
+use hairpin::turn::config::{Credentials, Discovery, Limits, Pair, Relay, Software, User};
 use hairpin::turn::{
     Action, Config, FiveTuple, Link, Moment, Now, Path, PeerAddr, RelayId, Server, Transport,
     Verdict,
@@ -50,7 +50,30 @@ pub(crate) struct Visitor {
 pub(crate) struct Calls {
     core: Server,
     pub(crate) calls: Vec<Call>,
-    reply: [u8; 1500],
+    reply: [u8; 2048],
+}
+
+fn config() -> Config {
+    let own = vec![SERVER.ip()];
+    let relay = Relay {
+        addresses: own.clone(),
+        found: vec![],
+        external: vec![],
+        port_min: 4096,
+        port_max: 65535,
+        share: 0,
+        shares: 1,
+    };
+    let users = vec![User { name: USER.into(), password: PASSWORD.into() }];
+    Config {
+        realm: REALM.into(),
+        credentials: Credentials { users, nonce_key: [7; 32], ..Credentials::default() },
+        relay,
+        acl: Acl { allow: vec![], deny: vec![], own, listening_ports: vec![3478] },
+        limits: Limits::default(),
+        software: Software::default(),
+        discovery: Discovery::default(),
+    }
 }
 
 /// Time stands still: nothing expires, and nothing has to be refreshed.
@@ -59,26 +82,17 @@ const NOW: Now = Now { moment: Moment::from_millis(1000), unix_secs: 1_790_000_0
 impl Calls {
     /// A core without allocations, but with room for some 60 000.
     pub(crate) fn none() -> Self {
-        let own = vec![SERVER.ip()];
-        let relay = Relay {
-            addresses: own.clone(),
-            found: vec![],
-            external: vec![],
-            port_min: 4096,
-            port_max: 65535,
-            share: 0,
-            shares: 1,
-        };
-        let users = vec![User { name: USER.into(), password: PASSWORD.into() }];
-        let config = Config {
-            realm: REALM.into(),
-            credentials: Credentials { users, nonce_key: [7; 32], ..Credentials::default() },
-            relay,
-            acl: Acl { allow: vec![], deny: vec![], own, listening_ports: vec![3478] },
-            limits: Limits::default(),
-            software: Software::default(),
-        };
-        Self { core: Server::new(config, [1; 32]), calls: Vec::new(), reply: [0; 1500] }
+        Self { core: Server::new(config(), [1; 32]), calls: Vec::new(), reply: [0; 2048] }
+    }
+
+    /// A core with one client, and NAT discovery at the address that it reaches.
+    pub(crate) fn with_discovery() -> Self {
+        let mut calls = Self::with_peers(1);
+        let alternate = SocketAddr::new(Ipv4Addr::new(8, 0, 0, 2).into(), 3479);
+        let pairs = vec![Pair { primary: SERVER, alternate }];
+        let discovery = Discovery { pairs, streams: false, requests_per_sec: 1_000_000 };
+        calls.core = Server::new(Config { discovery, ..config() }, [1; 32]);
+        calls
     }
 
     /// A core with so many allocations, each with a channel to a peer of its own; they lie in
@@ -237,6 +251,14 @@ pub(crate) fn send_indication(peer: SocketAddr) -> Vec<u8> {
 /// A Binding request.
 pub(crate) fn binding() -> Vec<u8> {
     message(Method::BINDING, Class::Request, &|_| {})
+}
+
+/// One that wants the answer from another address, and padded.
+pub(crate) fn padded_binding() -> Vec<u8> {
+    message(Method::BINDING, Class::Request, &|writer| {
+        writer.attribute(AttributeType::CHANGE_REQUEST, &[0, 0, 0, 6]);
+        writer.attribute(AttributeType::PADDING, &[b'x'; 600]);
+    })
 }
 
 /// A signed request like those of clients, and the key it is signed with.

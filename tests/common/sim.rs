@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use base64::Engine as _;
 use hairpin::turn::acl::Acl;
-use hairpin::turn::config::{Credentials, Limits, Relay, Software, User};
+use hairpin::turn::config::{Credentials, Discovery, Limits, Relay, Software, User};
 use hairpin::turn::stats::Drop;
 use hairpin::turn::{
     Action, Config, ConnectError, ConnectionId, CoreId, FiveTuple, Lifetime, Link, Moment, Now,
@@ -58,6 +58,7 @@ struct Pending {
 pub(crate) enum Out {
     Nothing,
     Reply(Vec<u8>),
+    Elsewhere { from: SocketAddr, to: SocketAddr, bytes: Vec<u8> },
     ToPeer { from: SocketAddr, to: SocketAddr, payload: Vec<u8>, dont_fragment: bool },
     ToClient { path: Path, bytes: Vec<u8> },
 }
@@ -204,6 +205,7 @@ pub(crate) fn config() -> Config {
         acl: Acl { allow: vec![], deny: vec![], own, listening_ports: vec![3478, 5349] },
         limits: Limits::default(),
         software: Software::default(),
+        discovery: Discovery::default(),
     }
 }
 
@@ -709,6 +711,9 @@ impl Sim {
         let out = match verdict {
             Verdict::Nothing => Out::Nothing,
             Verdict::Reply { len } => Out::Reply(reply[..len].to_vec()),
+            Verdict::ReplyElsewhere { len, from, to } => {
+                Out::Elsewhere { from, to, bytes: reply[..len].to_vec() }
+            }
             Verdict::ToPeer { relay, peer, payload, dont_fragment } => Out::ToPeer {
                 from: *self.sockets.get(&(core, relay)).expect("from a socket that is open"),
                 to: peer.0,

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
+use super::discovery::DISCOVERY;
 use super::{Config, ConfigError, Problem};
 
 impl Config {
@@ -18,9 +19,11 @@ impl Config {
             Some(path) => path.display().to_string(),
             None => "the built-in defaults".to_owned(),
         };
+        let place =
+            if key == DISCOVERY { "[nat_discovery]".to_owned() } else { format!("[listen] {key}") };
         let problem = Problem {
             line: self.listener_line(key, address),
-            cause: format!("[listen] {key}: cannot listen on {address}: {error}"),
+            cause: format!("{place}: cannot listen on {address}: {error}"),
             cure: cure(key, address, error),
         };
         ConfigError { file, problems: vec![problem] }
@@ -36,11 +39,20 @@ fn cure(key: &str, address: SocketAddr, error: &io::Error) -> String {
     let port = address.port();
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            let option = if key == "udp" { "-lnpu" } else { "-lnpt" };
+            let option = match key {
+                "udp" => "-lnpu",
+                DISCOVERY => "-lnptu",
+                _ => "-lnpt",
+            };
             format!(
                 "stop what listens there (`ss {option} sport = :{port}` names it), or write \
                  another port in {key}"
             )
+        }
+        io::ErrorKind::AddrNotAvailable if key == DISCOVERY => {
+            "write two addresses that this host has (`ip address` lists them), or primary = [] and \
+             alternate = []"
+                .to_owned()
         }
         io::ErrorKind::AddrNotAvailable => {
             "write an address that this host has (`ip address` lists them), or 0.0.0.0 and [::]"

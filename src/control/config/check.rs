@@ -21,7 +21,7 @@ pub(super) struct Check<'a> {
 }
 
 impl Check<'_> {
-    fn wrong(&mut self, at: At, cause: String, cure: impl Into<String>) {
+    pub(super) fn wrong(&mut self, at: At, cause: String, cure: impl Into<String>) {
         let At(section, key, _) = at;
         if self.source.is_whole(section) {
             let place = if section.is_empty() { String::new() } else { format!("[{section}] ") };
@@ -30,7 +30,7 @@ impl Check<'_> {
         }
     }
 
-    fn kept<T>(&mut self, at: At, parsed: Result<T, Wrong>) -> Option<T> {
+    pub(super) fn kept<T>(&mut self, at: At, parsed: Result<T, Wrong>) -> Option<T> {
         parsed.map_err(|wrong| self.wrong(at, wrong.cause, wrong.cure)).ok()
     }
 
@@ -327,7 +327,7 @@ impl Check<'_> {
         }
     }
 
-    fn nonzero(&mut self, section: &'static str, zero: &[(&'static str, bool)]) {
+    pub(super) fn nonzero(&mut self, section: &'static str, zero: &[(&'static str, bool)]) {
         for (key, _) in zero.iter().filter(|(_, is_zero)| *is_zero) {
             let cause = "a limit of 0 would refuse everybody".to_owned();
             let cure =

@@ -13,6 +13,7 @@ use super::keys::{Fields, fields_of};
 pub(super) const SECTIONS: &[(&str, Fields)] = &[
     ("", fields_of::<File>),
     ("listen", fields_of::<Listen>),
+    ("nat_discovery", fields_of::<NatDiscovery>),
     ("relay", fields_of::<Relay>),
     ("tls", fields_of::<Tls>),
     ("auth", fields_of::<Auth>),
@@ -34,6 +35,7 @@ pub(super) struct File {
     pub(super) gather: bool,
     pub(super) software: String,
     pub(super) listen: Listen,
+    pub(super) nat_discovery: NatDiscovery,
     pub(super) relay: Relay,
     pub(super) tls: Tls,
     pub(super) auth: Auth,
@@ -54,6 +56,7 @@ impl Default for File {
             gather: true,
             software: "authenticated".to_owned(),
             listen: Listen::default(),
+            nat_discovery: NatDiscovery::default(),
             relay: Relay::default(),
             tls: Tls::default(),
             auth: Auth::default(),
@@ -86,6 +89,25 @@ impl Default for Listen {
             dtls: Vec::new(),
             http: vec!["127.0.0.1:8080".to_owned()],
         }
+    }
+}
+
+/// `[nat_discovery]`
+#[derive(Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct NatDiscovery {
+    pub(super) primary: Vec<String>,
+    pub(super) alternate: Vec<String>,
+    pub(super) tcp: bool,
+    pub(super) requests_per_sec_per_source: u32,
+}
+
+impl Default for NatDiscovery {
+    fn default() -> Self {
+        // RFC 5780 §5 gives a client ten transactions a second; each may be sent again.
+        let requests_per_sec_per_source = 20;
+        let (primary, alternate) = (Vec::new(), Vec::new());
+        Self { primary, alternate, tcp: false, requests_per_sec_per_source }
     }
 }
 

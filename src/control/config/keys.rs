@@ -103,6 +103,7 @@ fn distance(a: &str, b: &str) -> usize {
 /// For those who come from coturn: its options, and where they went.
 const COTURN: &[(&str, &str)] = &[
     ("allowed-peer-ip", "[peers] allow"),
+    ("alt-listening-port", "[nat_discovery] alternate"),
     ("cert", "[tls] certificate"),
     ("denied-peer-ip", "[peers] deny"),
     ("external-ip", "[relay] external"),
@@ -114,6 +115,7 @@ const COTURN: &[(&str, &str)] = &[
     ("min-port", "[relay] port_min"),
     ("pkey", "[tls] key"),
     ("relay-ip", "[relay] addresses"),
+    ("rfc5780", "[nat_discovery] primary and alternate"),
     ("stale-nonce", "[limits] nonce_lifetime_secs"),
     ("static-auth-secret", "[auth] secrets"),
     ("tls-listening-port", "[listen] tls"),

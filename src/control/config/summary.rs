@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::net::IpAddr;
 
 use super::Config;
+use crate::turn::config::Pair;
 
 impl Config {
     /// What would listen and relay, a line each.
@@ -21,6 +22,10 @@ impl Config {
         ];
         for (local, outside) in &relay.external {
             lines.push(format!("        the world sees {local} as {outside}"));
+        }
+        for pair in &self.discovery.pairs {
+            let Pair { primary, alternate } = pair;
+            lines.push(format!("nat     discovery at {primary} and {alternate}"));
         }
         lines.push(format!("realm   {}", self.realm));
         lines.push(match (self.made_up, credentials.secrets.len(), credentials.users.len()) {
