@@ -15,6 +15,7 @@ install_clients() {
   need node nodejs
   need npm npm
   need valgrind valgrind
+  need python3 python3
   if ((${#missing[@]})); then
     if ! command -v apt-get >/dev/null; then
       echo "missing and not to be installed without apt-get: ${missing[*]}"

@@ -19,10 +19,11 @@ free_port() {
 }
 
 start_server() {
-  local binary=$1 http_port deadline
+  local binary=$1 http_port alternate_port deadline
   server_directory=$(mktemp -d)
   server_port=$(free_port)
   http_port=$(free_port)
+  alternate_port=$(free_port)
   cat >"$server_directory/turnserver.toml" <<EOF
 realm = "example.org"
 [listen]
@@ -31,6 +32,9 @@ tcp = ["127.0.0.1:$server_port", "[::1]:$server_port"]
 tls = []
 dtls = []
 http = ["127.0.0.1:$http_port"]
+[nat_discovery]
+primary = ["127.0.0.1:$server_port"]
+alternate = ["127.0.0.2:$alternate_port"]
 [auth]
 secrets = ["s3cret"]
 users = [{ name = "user1", password = "test" }, { name = "user2", password = "test2" }]
