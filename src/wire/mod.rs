@@ -6,9 +6,11 @@
 //! method, attribute, address, error_code                 the values inside
 //! integrity     both integrity attributes and FINGERPRINT over the bytes as received
 //! password_algorithm                                     the keys of the long-term mechanism
+//! access_token  what an authorisation server seals for this one (RFC 7635)
 //! channel_data  ChannelData                              header   what goes before a payload
 //! ```
 
+pub mod access_token;
 pub mod address;
 pub mod attribute;
 pub mod channel_data;
@@ -21,6 +23,7 @@ pub mod password_algorithm;
 pub mod stream;
 pub mod writer;
 
+pub use access_token::{AccessToken, MacKey, TokenAlgorithm, TokenKey};
 pub use attribute::AttributeType;
 pub use channel_data::{ChannelData, ChannelNumber};
 pub use error_code::ErrorCode;
