@@ -56,6 +56,74 @@ const WRONG: &[(&str, usize, &str, &str)] = &[
         "128 characters",
         "shorter",
     ),
+    // Third parties.
+    (
+        "[third_party]\nkeys = [{ kid = \"a\", key = \"MDEyMzQ1Njc4OWFiY2RlZg==\",\
+         algorithm = \"A128GCM\" }]",
+        2,
+        "need a realm",
+        "realm =",
+    ),
+    (
+        "realm = \"x\"\n[third_party]\nkeys = [{ kid = \"a\", key = \"MDEy\" }]",
+        3,
+        "has 3 bytes, and A256GCM takes 32",
+        "openssl rand -base64 32",
+    ),
+    (
+        "realm = \"x\"\n[third_party]\nkeys = [{ kid = \"a\", key = \"not base64!\" }]",
+        3,
+        "\"a\" is not base64",
+        "openssl rand -base64 32",
+    ),
+    (
+        "realm = \"x\"\n[third_party]\nkeys = [\n\
+         { kid = \"a\", key = \"\", algorithm = \"A1\" }]",
+        4,
+        "\"A1\" is no algorithm",
+        "A256GCM, A128GCM, A256CBC-HS512",
+    ),
+    (
+        "realm = \"x\"\n[third_party]\nkeys = [{ kid = \"a\", key = \"MDEyMzQ1Njc4OWFiY2RlZg==\",\
+         algorithm = \"A128GCM\", expires = 2027-01-31 }]",
+        3,
+        "\"2027-01-31\" is no moment",
+        "expires = 2027-01-31T00:00:00Z",
+    ),
+    (
+        "realm = \"x\"\n[third_party]\nkeys = [{ kid = \"\", key = \"MDEy\" }]",
+        3,
+        "the name is empty",
+        "name",
+    ),
+    (
+        "realm = \"x\"\n[auth]\nusers = [{ name = \"a\", password = \"b\" }]\n[third_party]\n\
+         keys = [{ kid = \"a\", key = \"MDEy\" }]",
+        5,
+        "name of one of [auth] users",
+        "something else",
+    ),
+    (
+        "realm = \"x\"\n[auth]\nsecrets = [\"b\"]\n[third_party]\n\
+         keys = [{ kid = \"2026\", key = \"MDEy\" }]",
+        5,
+        "reads as a time-limited name",
+        "letter",
+    ),
+    (
+        "realm = \"x\"\n[third_party]\nserver_name = \"a\\nb\"\nkeys = []",
+        3,
+        "server_name: is no name",
+        "authorisation servers",
+    ),
+    (
+        "realm = \"x\"\n[third_party]\nkeys = [{ kid = \"a\", kay = \"\",\
+         key = \"YmJiYmJiYmJiYmJiYmJiYmJiYmJiYmJiYmJiYmJiYmI=\" }]",
+        3,
+        "unknown key `kay`",
+        "`key`?",
+    ),
+    ("realm = \"x\"\n[third_party]\nkeys = [{ kid = \"a\" }]", 3, "missing field", "keys = ["),
     // Listeners.
     ("[listen]\nudp = [\"0.0.0.0\"]", 2, "has no port", "\"0.0.0.0:3478\""),
     ("[listen]\nudp = [\"::\"]", 2, "has no port", "\"[::]:3478\""),

@@ -932,5 +932,5 @@ fn a_reservation_token_is_eight_bytes_of_the_shells() {
     let token = ReservationToken(token.try_into().expect("eight bytes"));
     let (odd, user) = &sim.shelf[&token];
     assert_eq!(odd.port(), even.port() + 1);
-    assert_eq!(&user.0[..], b"alice");
+    assert_eq!(&user.user.0[..], b"alice");
 }

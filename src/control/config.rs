@@ -14,6 +14,7 @@ mod file;
 mod keys;
 mod source;
 mod summary;
+mod third_party;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -179,6 +180,7 @@ impl Config {
         let relay = check.relay(&file.relay);
         let users = check.auth(&file.auth);
         let username_anonymity = file.auth.username_anonymity;
+        let third_party = check.third_party(&file);
         let peers = check.peers(&file.peers);
         check.limits(&file.limits);
         let proxies = check.signalling(&file.signalling);
@@ -186,7 +188,9 @@ impl Config {
         let software = check.software(&file.software);
         let (gso, gro) = (check.switch("gso", &file.gso), check.switch("gro", &file.gro));
 
-        let made_up = file.auth.secrets.is_empty() && file.auth.users.is_empty();
+        let made_up = file.auth.secrets.is_empty()
+            && file.auth.users.is_empty()
+            && file.third_party.keys.is_empty();
         let secrets = if made_up { vec![made_up_secret(rng)] } else { file.auth.secrets };
         let nonce_key = nonce_key(file.auth.nonce_secret.as_deref(), &secrets, rng);
         Self {
@@ -197,7 +201,7 @@ impl Config {
             discovery,
             relay,
             tls: file.tls,
-            credentials: Credentials { users, secrets, username_anonymity, nonce_key },
+            credentials: Credentials { users, secrets, username_anonymity, nonce_key, third_party },
             made_up,
             peers,
             limits: file.limits,

@@ -151,6 +151,9 @@ pub enum Action {
         token: ReservationToken,
         /// Who asks; a reservation serves only the user that made it.
         charge: Username,
+        /// Whether that is the bearer of a token (RFC 7635): those are one another's users here,
+        /// as a new token may have come between.
+        third_party: bool,
     },
     /// Close a relay socket or a listener now: nothing may leave or arrive by it any more.
     CloseRelay {
@@ -198,6 +201,8 @@ pub struct Reservation {
     pub token: ReservationToken,
     /// Who may show it.
     pub user: Username,
+    /// Or, of the bearer of a token (RFC 7635), any bearer of one.
+    pub third_party: bool,
     /// How long it is held (RFC 8656 §7.2: 30 seconds at least).
     pub lifetime: Lifetime,
 }

@@ -38,6 +38,7 @@ impl Server {
         // All checks have passed: the allocation takes its 5-tuple while its sockets are opened.
         let opening = Opening::new(wish, request.message.has(AttributeType::FINGERPRINT));
         let expires = now.moment + wish.lifetime;
+        let expires = request.session().map_or(expires, |session| session.cap(expires));
         let id = self.table.insert(
             request.path,
             *request.message.transaction(),
@@ -46,6 +47,9 @@ impl Server {
             opening,
             expires,
         );
+        if let Some(allocation) = self.table.get_mut(id) {
+            allocation.session = request.session().cloned().map(Box::new);
+        }
         self.timers.set(expires, Timer::Allocation(id));
         match wish.token {
             Some(token) => self.take_reserved(id, token),
@@ -65,8 +69,7 @@ impl Server {
         let Some(allocation) = self.table.get(id) else {
             return reject(ErrorCode::ALLOCATION_MISMATCH);
         };
-        let same_user = *allocation.username.0 == *request.username;
-        if !same_user || allocation.transaction != *request.message.transaction() {
+        if !request.owns(allocation) || allocation.transaction != *request.message.transaction() {
             return reject(ErrorCode::ALLOCATION_MISMATCH);
         }
         self.stats.retransmissions += 1;

@@ -13,6 +13,7 @@ use crate::turn::config::Credentials;
 use crate::turn::map::Hasher;
 use crate::turn::nonce::Features;
 use crate::turn::spelling::{opaque, spellings};
+use crate::turn::third_party::ThirdParty;
 use crate::wire::password_algorithm::{LongTermKey, userhash};
 use crate::wire::{AttributeType, ErrorCode, Message, PasswordAlgorithm};
 
@@ -28,6 +29,7 @@ pub(super) struct Accounts {
     /// name is not known before it is said, and so not here.
     names: HashMap<[u8; 32], Box<[u8]>, Hasher>,
     secrets: Vec<Hmac<Sha1>>,
+    third_party: Option<ThirdParty>,
     /// Checked in place of an unknown user's keys, so that both take the same time.
     nobody: Box<[Keys]>,
 }
@@ -69,12 +71,18 @@ impl Accounts {
         };
         let mut accounts = Self {
             users: HashMap::with_hasher(hasher.clone()),
-            names: HashMap::with_hasher(hasher),
+            names: HashMap::with_hasher(hasher.clone()),
+            third_party: credentials.third_party.as_ref().map(|c| ThirdParty::new(c, hasher)),
             secrets: credentials.secrets.iter().map(keyed).collect(),
             nobody: Box::new([Keys::new(b"", &realm, &credentials.nonce_key)]),
             realm: realm.into(),
         };
         accounts.add_users(credentials);
+        if credentials.username_anonymity {
+            let kids = accounts.third_party.iter().flat_map(ThirdParty::kids);
+            let hashed = kids.map(|kid| (userhash(kid, &accounts.realm), kid.into()));
+            accounts.names.extend(hashed);
+        }
         accounts
     }
 
@@ -106,6 +114,11 @@ impl Accounts {
         &self.realm
     }
 
+    /// Whose tokens are taken, where any are.
+    pub(super) fn third_party(&self) -> Option<&ThirdParty> {
+        self.third_party.as_ref()
+    }
+
     /// The username of whom a request says it is from; `None` for a USERHASH of nobody's.
     pub(super) fn name_of<'a>(&'a self, user: User<'a>) -> Option<&'a [u8]> {
         match user {
@@ -128,7 +141,7 @@ impl Accounts {
             };
         Features {
             password_algorithms: true,
-            username_anonymity: is_offered && !self.names.is_empty(),
+            username_anonymity: is_offered && !self.users.is_empty() && !self.names.is_empty(),
         }
     }
 

@@ -18,6 +18,11 @@ impl Server {
         message: &Message<'_>,
         reply: &mut [u8],
     ) -> Verdict {
+        // RFC 7635 §7: a token where none are taken is an unknown attribute, at every address.
+        if self.is_unexpected_token(message) {
+            let refused = Reject(ErrorCode::UNKNOWN_ATTRIBUTE);
+            return self.refuse(now, path, message, None, refused, reply);
+        }
         // At some addresses more can be asked for.
         if let Some(corner) = self.discovery.corner(&path.tuple) {
             return self.discover(now, path, corner, message, reply);

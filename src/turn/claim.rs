@@ -3,8 +3,9 @@
 
 use crate::turn::nonce::Features;
 use crate::turn::request::{Reject, reject};
+use crate::wire::PasswordAlgorithm;
 use crate::wire::password_algorithm::LongTermKey;
-use crate::wire::{AttributeType, ErrorCode, Integrity, IntegrityKey, Message, PasswordAlgorithm};
+use crate::wire::{AttributeType, ErrorCode, Integrity, IntegrityKey, MacKey, Message};
 
 /// What a request says of its sender; nothing of it is verified yet.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +56,12 @@ impl<'m> Claim<'m> {
 }
 
 impl Scheme {
+    /// That of a session, whose key is no password's: answers are signed as the request was.
+    pub(super) const fn of_session(integrity: Integrity) -> Self {
+        let algorithm = PasswordAlgorithm::Md5;
+        Self { algorithm, request: integrity, response: integrity }
+    }
+
     fn read(message: &Message<'_>, integrity: Integrity, nonce: &[u8]) -> Result<Self, Reject> {
         let algorithm = message.find(AttributeType::PASSWORD_ALGORITHM);
         let algorithms = message.find(AttributeType::PASSWORD_ALGORITHMS);
@@ -96,6 +103,11 @@ impl Credential {
             request: key.keyed(scheme.request),
             response: other.then(|| Box::new(key.keyed(scheme.response))),
         }
+    }
+
+    /// The key of a session that a token gave (RFC 7635 §5: no hash of a password).
+    pub(super) fn of_session(scheme: Scheme, key: &MacKey) -> Self {
+        Self { scheme, request: key.keyed(scheme.request), response: None }
     }
 
     /// How the requests are signed that it verifies.

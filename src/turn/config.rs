@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::turn::acl::Acl;
 use crate::turn::moment::Lifetime;
+use crate::wire::TokenKey;
 
 /// Everything a core is told once, at its start.
 #[derive(Clone, Debug)]
@@ -108,6 +109,8 @@ pub struct Credentials {
     pub secrets: Vec<String>,
     /// Whether `users` may log in by USERHASH instead of USERNAME (RFC 8489 §9.2.4).
     pub username_anonymity: bool,
+    /// Whose tokens are taken as well (RFC 7635).
+    pub third_party: Option<ThirdParty>,
     /// Keys the nonces. The same key on each worker, and after a restart, keeps nonces good.
     pub nonce_key: [u8; 32],
 }
@@ -119,6 +122,29 @@ pub struct User {
     pub name: String,
     /// The password, in clear as the long-term mechanism needs it.
     pub password: String,
+}
+
+/// What authorisation servers and this one have agreed on (RFC 7635 §4.1).
+#[derive(Clone, Debug)]
+pub struct ThirdParty {
+    /// What tokens are made for, told in THIRD-PARTY-AUTHORIZATION.
+    pub server_name: String,
+    /// The keys that tokens are sealed with; any number, for rotation.
+    pub keys: Vec<SharedKey>,
+    /// Whether requests may be signed with the first 128 of a key's 160 bits, as coturn's clients
+    /// do.
+    pub coturn_clients: bool,
+}
+
+/// A key that an authorisation server seals tokens with.
+#[derive(Clone, Debug)]
+pub struct SharedKey {
+    /// What clients say in USERNAME.
+    pub kid: String,
+    /// The key with its algorithm.
+    pub key: TokenKey,
+    /// The second since 1970 from which on it opens nothing.
+    pub expires_unix: Option<u64>,
 }
 
 impl std::fmt::Debug for Credentials {

@@ -55,6 +55,7 @@ mod server;
 mod spelling;
 pub mod stats;
 mod table;
+mod third_party;
 mod timer;
 pub mod tuple;
 

@@ -132,8 +132,9 @@ impl Server {
             self.actions.push_back(Action::OpenListener { relay, local, charge });
             return;
         }
-        let reserve =
-            token.map(|token| Reservation { token, user, lifetime: RESERVATION_LIFETIME });
+        let third_party = allocation.session.is_some();
+        let lifetime = RESERVATION_LIFETIME;
+        let reserve = token.map(|token| Reservation { token, user, third_party, lifetime });
         self.actions.push_back(Action::OpenRelay { relay, local, reserve, charge });
     }
 
@@ -144,11 +145,12 @@ impl Server {
             opening.asked = true;
         }
         let charge = allocation.username.clone();
+        let third_party = allocation.session.is_some();
         // The address is told when the socket is there.
         let local = RelayedAddr(SocketAddr::new(allocation.path.tuple.server.ip(), 0));
         let (family, protocol) = (Family::V4, Protocol::Udp);
         let relay = self.table.insert_relay(Relay { allocation: id, family, protocol, local });
-        self.actions.push_back(Action::TakeReserved { relay, token, charge });
+        self.actions.push_back(Action::TakeReserved { relay, token, charge, third_party });
     }
 
     /// What became of [`Action::OpenRelay`], [`Action::OpenListener`] or [`Action::TakeReserved`].

@@ -5,6 +5,7 @@ use crate::turn::Server;
 use crate::turn::action::Verdict;
 use crate::turn::moment::{Lifetime, Now};
 use crate::turn::request::{Reject, Request, reject};
+use crate::turn::table::AllocationId;
 use crate::turn::tuple::Family;
 use crate::wire::{AttributeType, ErrorCode};
 
@@ -36,7 +37,7 @@ impl Server {
 
         // The desired lifetime: zero stays zero, all else lies between the default and the most.
         let wanted = lifetime_of(request)?;
-        let lifetime = match wanted {
+        let mut lifetime = match wanted {
             Some(zero) if zero.as_secs() == 0 => zero,
             wanted => self.granted(wanted),
         };
@@ -47,19 +48,38 @@ impl Server {
                 Some(family) => self.end_family(id, family),
                 None => self.end_allocation(id),
             }
-        } else if let Some(allocation) = self.table.get(id) {
-            // Without a family it applies to all that there is (§8.1).
-            let named = |of: &Family| allocation.has(*of) && family.is_none_or(|it| it == *of);
-            let expires = now.moment + lifetime;
-            let families = [Family::V4, Family::V6].into_iter().filter(named);
-            let expiry = families.fold(allocation.expiry, |expiry, of| expiry.with(of, expires));
-            self.set_expiry(id, expiry);
+        } else {
+            lifetime = self.extend(now, id, family, lifetime, request);
         }
 
         self.stats.refreshes += 1;
         Ok(self.succeed(request, reply, |writer| {
             writer.attribute(AttributeType::LIFETIME, &lifetime.as_secs().to_be_bytes());
         }))
+    }
+
+    /// Gives an allocation, or one half of it, another lifetime: the one that is granted, but for a
+    /// token's end. A new token is that of the allocation from now on (RFC 7635 §9).
+    fn extend(
+        &mut self,
+        now: Now,
+        id: AllocationId,
+        family: Option<Family>,
+        lifetime: Lifetime,
+        request: &Request<'_>,
+    ) -> Lifetime {
+        let Some(allocation) = self.table.get_mut(id) else { return lifetime };
+        if let Some(session) = request.session() {
+            allocation.session = Some(Box::new(session.clone()));
+            allocation.credential = request.credential.clone();
+        }
+        let expires = allocation.cap(now.moment + lifetime);
+        // Without a family it applies to all that there is (RFC 8656 §8.1).
+        let named = |of: &Family| allocation.has(*of) && family.is_none_or(|it| it == *of);
+        let families = [Family::V4, Family::V6].into_iter().filter(named);
+        let expiry = families.fold(allocation.expiry, |expiry, of| expiry.with(of, expires));
+        self.set_expiry(id, expiry);
+        Lifetime::from_secs(now.moment.secs_until(expires) as u32)
     }
 
     /// The lifetime for a client that wants this one (RFC 8656 §7.2): never less than the

@@ -81,7 +81,7 @@ impl Server {
             message.xor_address(AttributeType::XOR_PEER_ADDRESS),
             message.find(AttributeType::DATA),
             message.offset_of(AttributeType::DATA),
-            message.has_unknown_required(),
+            self.has_unknown_required(message),
         ) else {
             return self.dropped(Drop::BadSend);
         };

@@ -5,10 +5,12 @@ use std::borrow::Cow;
 
 use crate::turn::Server;
 use crate::turn::action::Verdict;
-use crate::turn::claim::{Claim, Credential, User};
+use crate::turn::claim::{Claim, Credential, Scheme, User};
+use crate::turn::config::Software;
 use crate::turn::moment::Now;
 use crate::turn::stats::Drop;
-use crate::turn::table::AllocationId;
+use crate::turn::table::{Allocation, AllocationId};
+use crate::turn::third_party::{Authorization, Session};
 use crate::turn::tuple::Path;
 use crate::wire::{
     AttributeType, Class, ErrorCode, IntegrityKey, Message, MessageWriter, Method,
@@ -17,6 +19,9 @@ use crate::wire::{
 
 /// The SOFTWARE of responses to those who are told (RFC 8489 §14.14).
 const SOFTWARE: &[u8] = concat!("hairpin ", env!("CARGO_PKG_VERSION")).as_bytes();
+
+/// The SOFTWARE of what strangers are told: they need not know which version it is.
+const PRODUCT: &[u8] = b"hairpin";
 
 /// The shortest request that gets a nonce with the cookie and is offered password algorithms: an
 /// Allocate with what it must carry.
@@ -29,6 +34,30 @@ pub(super) struct Request<'m> {
     pub(super) message: &'m Message<'m>,
     pub(super) username: Cow<'m, [u8]>,
     pub(super) credential: Credential,
+    pub(super) authorization: Authorization,
+}
+
+impl Request<'_> {
+    /// Whether this is of whom the allocation belongs to (RFC 8656 §5: the same username).
+    ///
+    /// Between sessions that name can't tell: all bearers of tokens under one key have the same,
+    /// and a new token for the same allocation may be under a new key (RFC 7635 §9).
+    pub(super) fn owns(&self, allocation: &Allocation) -> bool {
+        match self.authorization {
+            Authorization::FirstParty => {
+                allocation.session.is_none() && *allocation.username.0 == *self.username
+            }
+            Authorization::ThirdParty(_) => allocation.session.is_some(),
+        }
+    }
+
+    /// The session of the token that came with it.
+    pub(super) fn session(&self) -> Option<&Session> {
+        match &self.authorization {
+            Authorization::FirstParty => None,
+            Authorization::ThirdParty(session) => session.as_deref(),
+        }
+    }
 }
 
 /// Why a request is refused.
@@ -61,10 +90,16 @@ impl Server {
         }
         let request = match self.authenticate(now, path, message) {
             Ok(request) => request,
+            Err(_) if self.is_for_a_session(message) => {
+                let owed = self.bind_of_a_session(now, path, message);
+                return owed.unwrap_or_else(|refused| {
+                    self.refuse(now, path, message, None, refused, reply)
+                });
+            }
             Err(refused) => return self.refuse(now, path, message, None, refused, reply),
         };
         // RFC 8489 §6.3.1: unknown comprehension-required attributes, once the sender is known.
-        let result = if message.has_unknown_required() {
+        let result = if self.has_unknown_required(message) {
             reject(ErrorCode::UNKNOWN_ATTRIBUTE)
         } else {
             match message.method() {
@@ -102,26 +137,65 @@ impl Server {
         // while a call goes on.
         let name = self.accounts.name_of(claim.user);
         let known = self.table.find(&path.tuple).and_then(|id| self.table.get(id));
-        let own = known.filter(|allocation| {
-            name == Some(&allocation.username.0) && allocation.credential.scheme() == claim.scheme
-        });
-        let credential = match own.map(|allocation| &allocation.credential) {
-            Some(own) => own.verifies(message).then(|| own.clone()),
-            None => self.accounts.authenticate(name, claim.scheme, now.unix_secs, message),
-        };
-        let credential = credential.filter(|_| claim.realm == self.accounts.realm());
-        let (Some(name), Some(credential)) = (name, credential) else {
+        let proven = self.prove(now, name, claim.scheme, known, message);
+        let proven = proven.filter(|_| claim.realm == self.accounts.realm());
+        let (Some(name), Some((credential, authorization))) = (name, proven) else {
             return reject(ErrorCode::UNAUTHENTICATED);
         };
         // A nonce that is not ours, not this client's or old: 438.
         if !self.nonces.accepts(now.unix_secs, &path.tuple, claim.nonce) {
             return reject(ErrorCode::STALE_NONCE);
         }
-        let username = match claim.user {
-            User::Named(name) => Cow::Borrowed(name),
-            User::Hashed(_) => Cow::Owned(name.to_vec()),
+        let username = match (&authorization, claim.user) {
+            (Authorization::ThirdParty(Some(session)), _) => Cow::Owned(session.account()),
+            (_, User::Named(name)) => Cow::Borrowed(name),
+            (_, User::Hashed(_)) => Cow::Owned(name.to_vec()),
         };
-        Ok(Request { path, message, username, credential })
+        Ok(Request { path, message, username, credential, authorization })
+    }
+
+    /// The credential that made the integrity, and by what right: that of the token which came
+    /// along, of the session that the allocation belongs to, or of a user.
+    fn prove(
+        &self,
+        now: Now,
+        name: Option<&[u8]>,
+        scheme: Scheme,
+        known: Option<&Allocation>,
+        message: &Message<'_>,
+    ) -> Option<(Credential, Authorization)> {
+        let token = message.find(AttributeType::ACCESS_TOKEN);
+        if let (Some(third_party), Some(token)) = (self.accounts.third_party(), token) {
+            let (credential, session) =
+                third_party.authorize(now, name?, token, scheme.request, message)?;
+            return Some((credential, Authorization::ThirdParty(Some(Box::new(session)))));
+        }
+        if let Some((known, session)) = known.and_then(|a| Some((a, a.session.as_deref()?)))
+            && name == Some(session.kid())
+        {
+            let credential = session.verify(scheme.request, Some(&known.credential), message)?;
+            return Some((credential, Authorization::ThirdParty(None)));
+        }
+        let own = known.filter(|allocation| {
+            allocation.session.is_none()
+                && name == Some(&allocation.username.0)
+                && allocation.credential.scheme() == scheme
+        });
+        let credential = match own.map(|allocation| &allocation.credential) {
+            Some(own) => own.verifies(message).then(|| own.clone()),
+            None => self.accounts.authenticate(name, scheme, now.unix_secs, message),
+        }?;
+        Some((credential, Authorization::FirstParty))
+    }
+
+    /// Whether some comprehension-required attribute is not understood: one that is not known, or
+    /// a token where none are taken (RFC 7635 §7).
+    pub(super) fn has_unknown_required(&self, message: &Message<'_>) -> bool {
+        message.has_unknown_required() || self.is_unexpected_token(message)
+    }
+
+    pub(super) fn is_unexpected_token(&self, message: &Message<'_>) -> bool {
+        message.has(AttributeType::ACCESS_TOKEN) && self.accounts.third_party().is_none()
     }
 
     /// RFC 8656 §5: all but Allocate need an allocation on their 5-tuple (437), made by the same
@@ -131,7 +205,7 @@ impl Server {
         let Some((id, allocation)) = found.and_then(|id| Some((id, self.table.get(id)?))) else {
             return reject(ErrorCode::ALLOCATION_MISMATCH);
         };
-        if *allocation.username.0 != *request.username {
+        if !request.owns(allocation) {
             return reject(ErrorCode::WRONG_CREDENTIALS);
         }
         if allocation.opening.is_some() {
@@ -164,8 +238,10 @@ impl Server {
             }
         }
         if code == ErrorCode::UNKNOWN_ATTRIBUTE {
+            let token = self.is_unexpected_token(message).then_some(AttributeType::ACCESS_TOKEN);
             let unknown = message.unknown_required();
-            writer.unknown(unknown.filter(|kind| !self.discovery.knows(path, message, *kind)));
+            let unknown = unknown.filter(|kind| !self.discovery.knows(path, message, *kind));
+            writer.unknown(token.into_iter().chain(unknown));
         }
         if matches!(code, ErrorCode::UNAUTHENTICATED | ErrorCode::STALE_NONCE) {
             let is_real = message.bytes().len() >= REAL_ALLOCATE;
@@ -175,6 +251,17 @@ impl Server {
             writer.attribute(AttributeType::NONCE, nonce.as_bytes());
             if features.is_some_and(|features| features.password_algorithms) {
                 writer.attribute(AttributeType::PASSWORD_ALGORITHMS, &PasswordAlgorithm::OFFER);
+            }
+            // RFC 7635 §4: a 401 that tells of tokens tells what this server is.
+            if let Some(third_party) = self.accounts.third_party()
+                && is_real
+                && code == ErrorCode::UNAUTHENTICATED
+            {
+                let name = third_party.server_name();
+                writer.attribute(AttributeType::THIRD_PARTY_AUTHORIZATION, name);
+                if self.software == Software::Authenticated {
+                    writer.attribute(AttributeType::SOFTWARE, PRODUCT);
+                }
             }
         }
         let finished = self.close(&mut writer, message.has(AttributeType::FINGERPRINT), key);

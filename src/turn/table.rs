@@ -12,6 +12,7 @@ use crate::turn::expiry::Expiry;
 use crate::turn::map::Hasher;
 use crate::turn::moment::{Moment, Now};
 use crate::turn::opening::Opening;
+use crate::turn::third_party::Session;
 use crate::turn::tuple::{
     CoreId, Family, FiveTuple, Path, PeerAddr, Protocol, RelayId, RelayedAddr,
 };
@@ -34,6 +35,8 @@ pub(super) struct Allocation {
     pub(super) username: Username,
     pub(super) protocol: Protocol,
     pub(super) credential: Credential,
+    /// Of an allocation that was made with a token; those of users have none.
+    pub(super) session: Option<Box<Session>>,
     /// `Some` until the shell has opened its sockets; relays nothing until then.
     pub(super) opening: Option<Box<Opening>>,
     /// The relay sockets, IPv4's and IPv6's.
@@ -64,6 +67,11 @@ impl Allocation {
     #[inline]
     pub(super) fn is_live(&self, now: Now, family: Family) -> bool {
         self.expiry.of(family) > now.moment && self.opening.is_none()
+    }
+
+    /// When it ends at the latest, if it would otherwise end then: a token has an end.
+    pub(super) fn cap(&self, expires: Moment) -> Moment {
+        self.session.as_deref().map_or(expires, |session| session.cap(expires))
     }
 
     /// Whether it relays for this family.
@@ -176,6 +184,7 @@ impl Table {
             username,
             protocol: opening.protocol(),
             credential,
+            session: None,
             opening: Some(Box::new(opening)),
             relays: [None; 2],
             address_error: None,

@@ -15,6 +15,7 @@ use crate::turn::{
     Username,
 };
 use crate::worker::mailbox::News;
+use crate::worker::shelf::Holder;
 use crate::worker::token::{Token, Way};
 use crate::worker::{Sockets, State, Worker};
 
@@ -45,8 +46,8 @@ impl Worker {
                 }
                 Action::Join { connection, path } => self.join(connection, path),
                 Action::Disconnect { connection } => self.disconnect(connection),
-                Action::TakeReserved { relay, token, charge } => {
-                    let result = self.take_reserved(relay, token, &charge);
+                Action::TakeReserved { relay, token, charge, third_party } => {
+                    let result = self.take_reserved(relay, token, &charge, third_party);
                     self.core.handle_relay_opened(self.now, relay, result);
                 }
                 Action::CloseRelay { relay } => {
@@ -100,8 +101,8 @@ impl Worker {
                 }
             };
             let address = worker.insert_relay(relay, socket)?;
-            if let Some((Reservation { token, user, .. }, socket)) = reserved {
-                worker.shared.shelf.hold(token, user, socket);
+            if let Some((Reservation { token, user, third_party, .. }, socket)) = reserved {
+                worker.shared.shelf.hold(token, Holder { user, third_party }, socket);
             }
             Ok(address)
         })
@@ -112,10 +113,16 @@ impl Worker {
         relay: RelayId,
         token: ReservationToken,
         user: &Username,
+        third_party: bool,
     ) -> Result<RelayedAddr, OpenError> {
         self.charged(&[], |worker| {
-            let socket = worker.shared.shelf.take(token, user).ok_or(OpenError::NoReservation)?;
+            let taken = worker.shared.shelf.take(token, user, third_party);
+            let (socket, holder) = taken.ok_or(OpenError::NoReservation)?;
             // What the reservation was charged the allocation is from now on.
+            if holder != *user {
+                worker.shared.quota.release(&holder);
+                worker.shared.quota.charge(user).map_err(|_| OpenError::Quota)?;
+            }
             worker.insert_relay(relay, socket).inspect_err(|_| worker.shared.quota.release(user))
         })
     }

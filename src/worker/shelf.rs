@@ -20,27 +20,43 @@ pub struct Shelf {
 #[derive(Debug)]
 struct Held {
     socket: RelaySocket,
-    user: Username,
+    holder: Holder,
+}
+
+/// Whom a reservation is for, and is charged to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Who made it.
+    pub user: Username,
+    /// Whether that was by a token (RFC 7635): then any bearer of one may take it.
+    pub third_party: bool,
 }
 
 impl Shelf {
-    /// Holds `socket` for `user`, who must show `token`.
-    pub fn hold(&self, token: ReservationToken, user: Username, socket: RelaySocket) {
-        self.held().insert(token, Held { socket, user });
+    /// Holds `socket` for `holder`, who must show `token`.
+    pub fn hold(&self, token: ReservationToken, holder: Holder, socket: RelaySocket) {
+        self.held().insert(token, Held { socket, holder });
     }
 
-    /// The socket held under `token`, if it is held for `user`.
-    pub fn take(&self, token: ReservationToken, user: &Username) -> Option<RelaySocket> {
+    /// The socket held under `token`, if it is held for `user`, and whom it was charged to.
+    pub fn take(
+        &self,
+        token: ReservationToken,
+        user: &Username,
+        third_party: bool,
+    ) -> Option<(RelaySocket, Username)> {
         let mut held = self.held();
-        held.get(&token).filter(|held| held.user == *user)?;
-        held.remove(&token).map(|held| held.socket)
+        held.get(&token).filter(|Held { holder, .. }| {
+            holder.third_party == third_party && (third_party || holder.user == *user)
+        })?;
+        held.remove(&token).map(|held| (held.socket, held.holder.user))
     }
 
     /// Closes the socket held under `token`, if nobody has taken it; gives whom it was held for.
     pub fn drop_reserved(&self, token: ReservationToken) -> Option<Username> {
         // Closed without the lock: a statement's temporaries live until its end.
         let held = self.held().remove(&token);
-        held.map(|held| held.user)
+        held.map(|held| held.holder.user)
     }
 
     /// Sockets held now.
@@ -69,6 +85,10 @@ mod tests {
         Username(name.as_bytes().into())
     }
 
+    fn holder(name: &str, third_party: bool) -> Holder {
+        Holder { user: user(name), third_party }
+    }
+
     fn socket() -> RelaySocket {
         let local = RelayedAddr("127.0.0.1:0".parse().unwrap());
         RelaySocket::open(local, Options::default()).unwrap()
@@ -79,11 +99,21 @@ mod tests {
     #[test]
     fn only_the_user_that_made_a_reservation_can_take_it() {
         let shelf = Shelf::default();
-        shelf.hold(TOKEN, user("a"), socket());
-        assert!(shelf.take(TOKEN, &user("b")).is_none());
-        assert!(shelf.take(ReservationToken([0; 8]), &user("a")).is_none());
-        assert!(shelf.take(TOKEN, &user("a")).is_some());
-        assert!(shelf.take(TOKEN, &user("a")).is_none());
+        shelf.hold(TOKEN, holder("a", false), socket());
+        assert!(shelf.take(TOKEN, &user("b"), false).is_none());
+        assert!(shelf.take(TOKEN, &user("a"), true).is_none());
+        assert!(shelf.take(ReservationToken([0; 8]), &user("a"), false).is_none());
+        assert!(shelf.take(TOKEN, &user("a"), false).is_some());
+        assert!(shelf.take(TOKEN, &user("a"), false).is_none());
+    }
+
+    #[test]
+    fn what_the_bearer_of_a_token_has_reserved_any_other_may_take() {
+        let shelf = Shelf::default();
+        shelf.hold(TOKEN, holder("a", true), socket());
+        assert!(shelf.take(TOKEN, &user("a"), false).is_none());
+        let (_, charged) = shelf.take(TOKEN, &user("b"), true).expect("another bearer");
+        assert_eq!(charged, user("a"));
     }
 
     #[test]
@@ -91,7 +121,7 @@ mod tests {
         let shelf = Shelf::default();
         let socket = socket();
         let local = socket.local_addr();
-        shelf.hold(TOKEN, user("a"), socket);
+        shelf.hold(TOKEN, holder("a", false), socket);
         let open = || RelaySocket::open(local, Options::default());
         assert_eq!(open().unwrap_err(), OpenError::InUse);
         assert_eq!(shelf.drop_reserved(TOKEN), Some(user("a")));

@@ -33,6 +33,8 @@ pub(crate) struct Client {
     road: Road,
     user: String,
     password: String,
+    /// What is signed with in place of the password's key.
+    mac_key: Option<IntegrityKey>,
     session: Option<Session>,
     /// What came while something else was waited for.
     aside: VecDeque<Vec<u8>>,
@@ -116,7 +118,7 @@ impl Client {
     fn new(road: Road) -> Self {
         let (user, password) = ("user1".to_owned(), "test".to_owned());
         let (aside, challenges) = (VecDeque::new(), Vec::new());
-        Self { road, user, password, session: None, aside, challenges }
+        Self { road, user, password, mac_key: None, session: None, aside, challenges }
     }
 
     /// The same client as somebody else.
@@ -131,6 +133,12 @@ impl Client {
             Road::Udp { socket, .. } => socket,
             Road::Tcp { .. } => panic!("a client over TCP has none"),
         }
+    }
+
+    /// The same client with the key of a session (RFC 7635) instead of a password.
+    pub(crate) fn bearing(mut self, kid: &str, mac_key: &[u8]) -> Self {
+        (self.user, self.mac_key) = (kid.to_owned(), Some(IntegrityKey::from_bytes(mac_key)));
+        self
     }
 
     pub(crate) fn local_addr(&self) -> SocketAddr {
@@ -167,8 +175,9 @@ impl Client {
             }
             let realm = message.find(AttributeType::REALM).expect("a challenge has a realm");
             let nonce = message.find(AttributeType::NONCE).expect("a challenge has a nonce");
-            let key =
-                IntegrityKey::long_term(self.user.as_bytes(), realm, self.password.as_bytes());
+            let key = self.mac_key.clone().unwrap_or_else(|| {
+                IntegrityKey::long_term(self.user.as_bytes(), realm, self.password.as_bytes())
+            });
             self.session = Some(Session { realm: realm.into(), nonce: nonce.into(), key });
             self.challenges.push(code);
         }

@@ -10,8 +10,8 @@ use hairpin::turn::config::{Credentials, Discovery, Limits, Relay, Software, Use
 use hairpin::turn::stats::Drop;
 use hairpin::turn::{
     Action, Config, ConnectError, ConnectionId, CoreId, FiveTuple, Lifetime, Link, Moment, Now,
-    OpenError, Path, PeerAddr, RelayId, RelayedAddr, ReservationToken, Server, Stats, Transport,
-    Username, Verdict,
+    OpenError, Path, PeerAddr, RelayId, RelayedAddr, Reservation, ReservationToken, Server, Stats,
+    Transport, Username, Verdict,
 };
 use hairpin::wire::{AttributeType, ChannelData, Class, ErrorCode, IntegrityKey, Method};
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -161,7 +161,7 @@ pub(crate) struct Sim {
     /// Whether a ConnectionBind reaches no core but the one that it came to.
     pub(crate) cut_off: bool,
     /// Sockets held for whoever shows the token.
-    pub(crate) shelf: BTreeMap<ReservationToken, (SocketAddr, Username)>,
+    pub(crate) shelf: BTreeMap<ReservationToken, (SocketAddr, Reservation)>,
     /// Ports that some other program on the host has.
     pub(crate) foreign: BTreeSet<SocketAddr>,
     /// What the next requests for a socket fail with.
@@ -191,6 +191,7 @@ pub(crate) fn config() -> Config {
             users: vec![user("alice", "wonderland"), user("bob", "builder")],
             secrets: vec!["an older secret".into(), SECRET.into()],
             username_anonymity: true,
+            third_party: None,
             nonce_key: [7; 32],
         },
         relay: Relay {
@@ -307,6 +308,12 @@ impl Sim {
         let state = &mut self.clients[client.0];
         state.user = user.into();
         state.key = IntegrityKey::long_term(user.as_bytes(), REALM.as_bytes(), password.as_bytes());
+    }
+
+    /// Has a client sign with a key that is no password's.
+    pub(crate) fn log_in_by_key(&mut self, client: Client, user: &str, key: IntegrityKey) {
+        let state = &mut self.clients[client.0];
+        (state.user, state.key) = (user.into(), key);
     }
 
     /// Gives a client credentials that end after this many seconds.
@@ -489,10 +496,10 @@ impl Sim {
         }
         let (relay, result) = match action {
             Action::OpenRelay { relay, local, reserve, charge } => {
-                (relay, self.bind(local.0, reserve.map(|r| (r.token, r.user)), charge))
+                (relay, self.bind(local.0, reserve, charge))
             }
-            Action::TakeReserved { relay, token, charge } => {
-                (relay, self.take_reserved(token, charge))
+            Action::TakeReserved { relay, token, charge, third_party } => {
+                (relay, self.take_reserved(token, charge, third_party))
             }
             other => panic!("not about a socket: {other:?}"),
         };
@@ -603,7 +610,7 @@ impl Sim {
     fn bind(
         &mut self,
         local: SocketAddr,
-        reserve: Option<(ReservationToken, Username)>,
+        reserve: Option<Reservation>,
         charge: Option<Username>,
     ) -> Result<SocketAddr, OpenError> {
         if let Some(failure) = self.failures.pop_front() {
@@ -616,9 +623,9 @@ impl Sim {
         if let Some(user) = charge {
             self.charge(user)?;
         }
-        if let Some((token, user)) = reserve {
+        if let Some(reservation) = reserve {
             assert_eq!(local.port() % 2, 0, "the pair begins with the even port");
-            self.shelf.insert(token, (odd, user));
+            self.shelf.insert(reservation.token, (odd, reservation));
         }
         Ok(local)
     }
@@ -627,12 +634,15 @@ impl Sim {
         &mut self,
         token: ReservationToken,
         user: Username,
+        third_party: bool,
     ) -> Result<SocketAddr, OpenError> {
         if let Some(failure) = self.failures.pop_front() {
             return Err(failure);
         }
         match self.shelf.get(&token) {
-            Some((address, owner)) if *owner == user => {
+            Some((address, held))
+                if held.third_party == third_party && (third_party || held.user == user) =>
+            {
                 let address = *address;
                 self.charge(user)?;
                 self.shelf.remove(&token);

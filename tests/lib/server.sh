@@ -38,6 +38,15 @@ alternate = ["127.0.0.2:$alternate_port"]
 [auth]
 secrets = ["s3cret"]
 users = [{ name = "user1", password = "test" }, { name = "user2", password = "test2" }]
+[third_party]
+server_name = "turn.example.org"
+coturn_clients = true
+# The keys of turnutils_uclient -J.
+keys = [
+  { kid = "north", key = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=" },
+  { kid = "union", key = "MTIzNDU2Nzg5MDEyMzQ1Ng==", algorithm = "A128GCM" },
+  { kid = "oldempire", key = "MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI=" },
+]
 [peers]
 allow = ["127.0.0.0/8", "::1/128"]
 [signalling]

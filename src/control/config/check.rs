@@ -39,15 +39,19 @@ impl Check<'_> {
         let at = At("", "realm", None);
         let realm = &file.realm;
         let auth = &file.auth;
-        let filled = [("secrets", !auth.secrets.is_empty()), ("users", !auth.users.is_empty())];
+        let filled = [
+            (("auth", "secrets"), !auth.secrets.is_empty()),
+            (("auth", "users"), !auth.users.is_empty()),
+            (("third_party", "keys"), !file.third_party.keys.is_empty()),
+        ];
         let credentials = filled.into_iter().find(|(_, filled)| *filled).map(|(key, _)| key);
-        if let Some(key) = credentials
+        if let Some((section, key)) = credentials
             && self.source.line(at).is_none()
             && self.source.is_whole("")
         {
             let cause = "credentials need a realm, and the file names none".to_owned();
             let cure = "write realm = \"example.org\", with your domain, above every [section]";
-            self.wrong(At("auth", key, None), cause, cure);
+            self.wrong(At(section, key, None), cause, cure);
         }
         if realm.is_empty() {
             self.wrong(at, "is empty".to_owned(), "write your domain: realm = \"example.org\"");
@@ -339,7 +343,7 @@ impl Check<'_> {
 
 /// USERNAME (RFC 8489 §14.3): fewer than 509 bytes. Beside secrets, a name that looks like a
 /// time-limited one would be judged as such.
-fn user_name(name: &str, beside_secrets: bool) -> Result<(), Wrong> {
+pub(super) fn user_name(name: &str, beside_secrets: bool) -> Result<(), Wrong> {
     let expiry = name.split(':').next().unwrap_or_default();
     if name.is_empty() {
         return Err(Wrong::new("the name is empty", "write name = \"alice\""));

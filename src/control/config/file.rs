@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use toml::value::Datetime;
 
 use super::keys::{Fields, fields_of};
 
@@ -17,6 +18,7 @@ pub(super) const SECTIONS: &[(&str, Fields)] = &[
     ("relay", fields_of::<Relay>),
     ("tls", fields_of::<Tls>),
     ("auth", fields_of::<Auth>),
+    ("third_party", fields_of::<ThirdParty>),
     ("peers", fields_of::<Peers>),
     ("limits", fields_of::<Limits>),
     ("signalling", fields_of::<Signalling>),
@@ -39,6 +41,7 @@ pub(super) struct File {
     pub(super) relay: Relay,
     pub(super) tls: Tls,
     pub(super) auth: Auth,
+    pub(super) third_party: ThirdParty,
     pub(super) peers: Peers,
     pub(super) limits: Limits,
     pub(super) signalling: Signalling,
@@ -60,6 +63,7 @@ impl Default for File {
             relay: Relay::default(),
             tls: Tls::default(),
             auth: Auth::default(),
+            third_party: ThirdParty::default(),
             peers: Peers::default(),
             limits: Limits::default(),
             signalling: Signalling::default(),
@@ -168,6 +172,32 @@ impl Default for Auth {
 pub(super) struct User {
     pub(super) name: String,
     pub(super) password: String,
+}
+
+/// `[third_party]`. No `Debug`, as above.
+#[derive(Default, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ThirdParty {
+    pub(super) server_name: String,
+    pub(super) keys: Vec<SharedKey>,
+    pub(super) coturn_clients: bool,
+}
+
+/// One of `[third_party] keys`.
+#[derive(Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SharedKey {
+    pub(super) kid: String,
+    pub(super) key: String,
+    /// RFC 7635 §4.1.1: the one that everybody has to know.
+    #[serde(default = "a256gcm")]
+    pub(super) algorithm: String,
+    #[serde(default)]
+    pub(super) expires: Option<Datetime>,
+}
+
+fn a256gcm() -> String {
+    "A256GCM".to_owned()
 }
 
 /// `[peers]`

@@ -3,7 +3,7 @@
 use serde::de::{Deserialize, Deserializer, Error as _, Visitor, value};
 use serde::forward_to_deserialize_any;
 
-use super::file::{SECTIONS, User};
+use super::file::{SECTIONS, SharedKey, User};
 
 /// Tells the keys of a section.
 pub(super) type Fields = fn() -> &'static [&'static str];
@@ -44,8 +44,10 @@ impl<'de> Deserializer<'de> for Ask<'_> {
 
 /// The keys that may stand at `section`; `None` where keys are the operator's own words.
 pub(super) fn keys_at(section: &str) -> Option<&'static [&'static str]> {
-    if section == "auth.users" {
-        return Some(fields_of::<User>());
+    match section {
+        "auth.users" => return Some(fields_of::<User>()),
+        "third_party.keys" => return Some(fields_of::<SharedKey>()),
+        _ => {}
     }
     SECTIONS.iter().find(|(name, _)| *name == section).map(|(_, fields)| fields())
 }

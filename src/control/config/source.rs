@@ -200,6 +200,7 @@ fn type_cause(message: &str) -> String {
         "a boolean" => "true or false",
         "a map" => "pairs in { }",
         other if other.starts_with("struct User") => "{ name = \"…\", password = \"…\" }",
+        other if other.starts_with("struct SharedKey") => "{ kid = \"…\", key = \"…\" }",
         other if other.starts_with("struct") => "a section",
         other => other,
     };

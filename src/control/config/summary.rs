@@ -28,6 +28,10 @@ impl Config {
             lines.push(format!("nat     discovery at {primary} and {alternate}"));
         }
         lines.push(format!("realm   {}", self.realm));
+        if let Some(third_party) = &credentials.third_party {
+            let kids: Vec<_> = third_party.keys.iter().map(|key| key.kid.as_str()).collect();
+            lines.push(format!("tokens  for {}, keys: {}", third_party.server_name, list(&kids)));
+        }
         lines.push(match (self.made_up, credentials.secrets.len(), credentials.users.len()) {
             (true, ..) => "auth    a secret made up at each start".to_owned(),
             (false, secrets, users) => format!("auth    secrets: {secrets}, users: {users}"),
