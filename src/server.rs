@@ -19,6 +19,7 @@ use tracing::{info, warn};
 use crate::control::config::{Config, ConfigError, DISCOVERY};
 use crate::control::http::{self, HttpSettings};
 use crate::control::{interfaces, quickstart};
+use crate::net::steering::Steering;
 use crate::net::{self, Offload, relay, tcp, udp};
 use crate::turn::Lifetime;
 use crate::worker::{self, CrowdLimits, Failure, QuotaLimits, WorkerHandle, WorkerSetup};
@@ -47,8 +48,12 @@ pub fn run(config: Config) -> Result<(), ServeError> {
         workers => usize::from(workers),
     };
     let offload = Offload::choose(config.gso, config.gro, &kernel_release());
-    let bound = Bound::bind(&config, workers, offload)?;
-    bound.check_buffers();
+    let steering = match config.steer {
+        true => Some(Steering::new(random()?)),
+        false => None,
+    };
+    let bound = Bound::bind(&config, workers, udp::Options { offload, steering })?;
+    bound.check_sockets(config.steer);
     let up = bound.up();
     let http = bound.http;
     // Before anything answers: whoever sees the server up may tell it to stop.
@@ -59,10 +64,10 @@ pub fn run(config: Config) -> Result<(), ServeError> {
     finish(handles, result)
 }
 
-/// The listeners: for each address one socket for each worker. Those of NAT discovery stand behind
+/// The listeners: for each address what each worker has there. Those of NAT discovery stand behind
 /// those of `[listen]`.
 struct Bound {
-    udp: Vec<Vec<udp::Listener>>,
+    udp: Vec<Vec<udp::Pair>>,
     tcp: Vec<Vec<tcp::Listener>>,
     http: Vec<TcpListener>,
     /// How many of `udp` and of `tcp` are those of `[listen]`.
@@ -83,17 +88,21 @@ pub struct Up {
 }
 
 impl Bound {
-    /// Says where the kernel granted smaller buffers than a busy server needs.
-    fn check_buffers(&self) {
-        let listener = self.udp.iter().flat_map(|listeners| listeners.first()).next();
-        if let Some(complaint) = listener.and_then(|listener| listener.buffers().complaint()) {
+    /// Says where the kernel granted less than a busy server needs.
+    fn check_sockets(&self, steer: bool) {
+        let Some(pair) = self.udp.iter().flat_map(|pairs| pairs.first()).next() else { return };
+        if let Some(complaint) = pair.requests.buffers().complaint() {
             warn!("the kernel's socket buffers are small, bursts may be lost: {complaint}");
+        }
+        if steer && pair.media.is_none() {
+            warn!("the kernel does not tell requests from media: a flood of it drowns both");
         }
     }
 
-    fn bind(config: &Config, workers: usize, offload: Offload) -> Result<Self, ServeError> {
+    fn bind(config: &Config, workers: usize, options: udp::Options) -> Result<Self, ServeError> {
         let listen = &config.listen;
-        let udp = |a| net::bind_udp(a, workers, offload);
+        let shares = workers as u16;
+        let udp = |a| net::bind_udp(a, shares, options);
         let tcp = |a| net::bind_tcp(a, workers);
         let mut bound = Self {
             udp: bind_all(config, "udp", &listen.udp, udp)?,
@@ -109,7 +118,7 @@ impl Bound {
     }
 
     fn up(&self) -> Up {
-        let udp = self.udp.iter().flat_map(|l| l.first()).map(udp::Listener::local_addr);
+        let udp = self.udp.iter().flat_map(|l| l.first()).map(|pair| pair.requests.local_addr());
         let tcp = self.tcp.iter().flat_map(|l| l.first()).map(tcp::Listener::local_addr);
         let (named_udp, named_tcp) = self.named;
         Up {
@@ -165,7 +174,7 @@ fn lacks_family(error: &io::Error) -> bool {
 fn start_workers(
     config: &Config,
     found: &[IpAddr],
-    mut udp: Vec<Vec<udp::Listener>>,
+    mut udp: Vec<Vec<udp::Pair>>,
     mut tcp: Vec<Vec<tcp::Listener>>,
     up: &Up,
     offload: Offload,
@@ -188,13 +197,9 @@ fn start_workers(
         core.acl.listening_ports.extend(
             [&up.udp, &up.tcp, &up.http, &up.discovery].into_iter().flatten().map(SocketAddr::port),
         );
-        let mut seed = [0; 32];
-        SysRng.try_fill_bytes(&mut seed).map_err(|error| {
-            ServeError::io("the system gives no randomness", &io::Error::other(error))
-        })?;
         let setup = WorkerSetup {
             core,
-            seed,
+            seed: random()?,
             udp: udp.iter_mut().filter_map(Vec::pop).collect(),
             tcp: tcp.iter_mut().filter_map(Vec::pop).collect(),
             relay: relay::Options { offload, ..relay::Options::default() },
@@ -204,6 +209,15 @@ fn start_workers(
         handles.push(worker::spawn(seat, setup).map_err(|e| cannot(&e))?);
     }
     Ok(handles)
+}
+
+/// A key or a seed.
+fn random() -> Result<[u8; 32], ServeError> {
+    let mut bytes = [0; 32];
+    SysRng.try_fill_bytes(&mut bytes).map_err(|error| {
+        ServeError::io("the system gives no randomness", &io::Error::other(error))
+    })?;
+    Ok(bytes)
 }
 
 /// Says what is up: to the log, and where credentials were made up, once, to whoever looks.

@@ -78,6 +78,8 @@ pub struct Config {
     pub gro: Switch,
     /// Whether packets may wait for company at high rates.
     pub gather: bool,
+    /// Whether requests and media over UDP come by sockets of their own.
+    pub steer: bool,
     /// Who is told what this server is.
     pub software: Software,
 }
@@ -212,6 +214,7 @@ impl Config {
             gso,
             gro,
             gather: file.gather,
+            steer: file.steer,
             software,
         }
     }

@@ -20,6 +20,7 @@ pub mod output;
 pub mod peer;
 pub mod pipe;
 pub mod relay;
+pub mod steering;
 mod sys;
 pub mod tcp;
 pub mod udp;

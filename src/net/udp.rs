@@ -1,13 +1,17 @@
-//! UDP listeners: one socket for each worker and address, all on the same port.
+//! UDP listeners: for each worker and address a socket for requests and one for media, all on the
+//! same port. Where the kernel can't tell these apart (see [`steering`](crate::net::steering)), one
+//! socket takes both.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
+use libc::sock_filter;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::net::batch::{Losses, Outlet, Received, RecvBatch, Segments, SocketKey};
 use crate::net::offload::Offload;
+use crate::net::steering::Steering;
 use crate::net::sys::{self, Fragmentation};
 
 /// A socket that clients send to.
@@ -54,33 +58,67 @@ impl Buffers {
 /// What each listener asks for. The kernel grants at most `net.core.rmem_max` and `wmem_max`.
 pub const BUFFERS_WANTED: Buffers = Buffers { receive: 4 << 20, send: 4 << 20 };
 
-/// Binds one socket for each of `workers` to `address`; port 0 takes a free one, the same for all.
+/// How listeners are bound.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// What is asked of the kernel.
+    pub offload: Offload,
+    /// Tells requests from media; `None` for one socket that takes both.
+    pub steering: Option<Steering>,
+}
+
+/// What one worker has at one address.
+#[derive(Debug)]
+pub struct Pair {
+    /// Requests come here.
+    pub requests: Listener,
+    /// Everything else comes here; `None` where it comes to the other one, too.
+    pub media: Option<Listener>,
+}
+
+/// Binds sockets for each of `workers` to `address`; port 0 takes a free one, the same for all.
 ///
-/// The kernel spreads clients over the sockets by their addresses.
+/// Clients are spread over the workers by their addresses.
 ///
 /// # Errors
 ///
 /// `AddrInUse` where anybody listens there already, another server of ours included; otherwise
 /// what the kernel says.
-pub fn bind_udp(
-    address: SocketAddr,
-    workers: usize,
-    offload: Offload,
-) -> io::Result<Vec<Listener>> {
+pub fn bind_udp(address: SocketAddr, workers: u16, options: Options) -> io::Result<Vec<Pair>> {
+    let Options { offload, steering } = options;
     let first = open(address, offload)?;
     first.bind(&address.into())?;
     let local = local_addr(&first)?;
     // SO_REUSEPORT from the start would let a second server share the port unnoticed. Set after
     // the first bind it lets the rest join, and without a moment in which the port is free.
     first.set_reuse_port(true)?;
-    let mut listeners = vec![Listener::new(first, local, offload)?];
-    for _ in 1..workers {
+    let join = || {
         let socket = open(address, offload)?;
         socket.set_reuse_port(true)?;
         socket.bind(&local.into())?;
-        listeners.push(Listener::new(socket, local, offload)?);
+        Listener::new(socket, local, offload)
+    };
+    let mut pairs = vec![Pair { requests: Listener::new(first, local, offload)?, media: None }];
+    for _ in 1..workers {
+        pairs.push(Pair { requests: join()?, media: None });
     }
-    Ok(listeners)
+    if let Some(steering) = steering {
+        // The filter numbers them as they were bound: all for requests, then all for media.
+        let media: Vec<_> = pairs.iter().map(|_| join()).collect::<io::Result<_>>()?;
+        steer(&mut pairs, media, &steering.program(workers, address.is_ipv6()));
+    }
+    Ok(pairs)
+}
+
+/// Puts the filter at the door. Where the kernel refuses it, the sockets for media are closed and
+/// all comes to the others.
+fn steer(pairs: &mut [Pair], media: Vec<Listener>, program: &[sock_filter]) {
+    let group = pairs.first().map(|pair| pair.requests.socket.as_fd());
+    if group.is_some_and(|group| sys::set_group_filter(group, program).is_ok()) {
+        for (pair, media) in pairs.iter_mut().zip(media) {
+            pair.media = Some(media);
+        }
+    }
 }
 
 fn open(address: SocketAddr, offload: Offload) -> io::Result<Socket> {
@@ -185,39 +223,71 @@ impl AsRawFd for Listener {
 mod tests {
     use super::*;
 
+    /// One socket for each worker, or, steered, two.
+    const WAYS: [fn() -> Options; 2] = [Options::default, || Options {
+        steering: Some(Steering::new([1; 32])),
+        ..Options::default()
+    }];
+
+    fn bind(address: SocketAddr, workers: u16) -> io::Result<Vec<Pair>> {
+        bind_udp(address, workers, Options::default())
+    }
+
+    fn sockets(pairs: &[Pair]) -> impl Iterator<Item = &Listener> {
+        pairs.iter().flat_map(|pair| [Some(&pair.requests), pair.media.as_ref()]).flatten()
+    }
+
     #[test]
     fn a_busy_port_is_refused_even_to_a_second_server_of_ours() {
-        for address in ["127.0.0.1:0", "0.0.0.0:0", "[::1]:0", "[::]:0"] {
-            let listeners = bind_udp(address.parse().unwrap(), 3, Offload::default()).unwrap();
-            let local = listeners[0].local_addr();
+        for (address, way) in ["127.0.0.1:0", "0.0.0.0:0", "[::1]:0", "[::]:0"]
+            .into_iter()
+            .flat_map(|address| WAYS.map(|way| (address, way)))
+        {
+            let pairs = bind_udp(address.parse().unwrap(), 3, way()).unwrap();
+            let local = pairs[0].requests.local_addr();
             assert_ne!(local.port(), 0);
-            assert!(listeners.iter().all(|listener| listener.local_addr() == local));
-            assert_eq!(
-                bind_udp(local, 3, Offload::default()).unwrap_err().kind(),
-                io::ErrorKind::AddrInUse
-            );
-            drop(listeners);
-            assert_eq!(bind_udp(local, 1, Offload::default()).unwrap().len(), 1);
+            assert!(sockets(&pairs).all(|listener| listener.local_addr() == local));
+            let again = bind_udp(local, 3, way());
+            assert_eq!(again.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+            drop(pairs);
+            assert_eq!(bind_udp(local, 1, way()).unwrap().len(), 1);
         }
     }
 
     #[test]
+    fn without_a_filter_everything_comes_to_the_sockets_that_are_left() {
+        let options = WAYS[1]();
+        let mut pairs = bind_udp("127.0.0.1:0".parse().unwrap(), 2, options).unwrap();
+        let to = pairs[0].requests.local_addr();
+        let media = pairs.iter_mut().map(|pair| pair.media.take().unwrap()).collect();
+        // The kernel refuses what is no program.
+        steer(&mut pairs, media, &[]);
+        assert!(pairs.iter().all(|pair| pair.media.is_none()));
+        let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        for bytes in [b"\0\x01", b"\x40\0", b"\0\x04"] {
+            client.send_to(bytes, to).unwrap();
+        }
+        let (mut batch, key) = (RecvBatch::new(), SocketKey(0));
+        for pair in &mut pairs {
+            pair.requests.receive(&mut batch, key, RecvBatch::BUFFERS);
+        }
+        assert_eq!(batch.len(), 3);
+    }
+
+    #[test]
     fn a_specific_address_is_busy_while_a_wildcard_has_its_port() {
-        let listeners = bind_udp("0.0.0.0:0".parse().unwrap(), 2, Offload::default()).unwrap();
-        let mut address = listeners[0].local_addr();
+        let pairs = bind("0.0.0.0:0".parse().unwrap(), 2).unwrap();
+        let mut address = pairs[0].requests.local_addr();
         address.set_ip([127, 0, 0, 1].into());
-        assert_eq!(
-            bind_udp(address, 1, Offload::default()).unwrap_err().kind(),
-            io::ErrorKind::AddrInUse
-        );
+        assert_eq!(bind(address, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
     }
 
     #[test]
     fn both_families_can_have_the_same_port() {
-        let v4 = bind_udp("0.0.0.0:0".parse().unwrap(), 2, Offload::default()).unwrap();
+        let v4 = bind("0.0.0.0:0".parse().unwrap(), 2).unwrap();
         let mut address: SocketAddr = "[::]:0".parse().unwrap();
-        address.set_port(v4[0].local_addr().port());
-        assert_eq!(bind_udp(address, 2, Offload::default()).unwrap().len(), 2);
+        address.set_port(v4[0].requests.local_addr().port());
+        assert_eq!(bind(address, 2).unwrap().len(), 2);
     }
 
     #[test]
@@ -231,8 +301,7 @@ mod tests {
 
     #[test]
     fn the_granted_buffers_are_no_larger_than_wanted() {
-        let listener =
-            bind_udp("127.0.0.1:0".parse().unwrap(), 1, Offload::default()).unwrap().remove(0);
+        let listener = bind("127.0.0.1:0".parse().unwrap(), 1).unwrap().remove(0).requests;
         let Buffers { receive, send } = listener.buffers();
         let all = listener.buffers() == BUFFERS_WANTED;
         assert_eq!(listener.buffers().complaint().is_none(), all);

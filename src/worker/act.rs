@@ -15,9 +15,10 @@ use crate::turn::{
     Username,
 };
 use crate::worker::mailbox::News;
+use crate::worker::outlets::Sockets;
 use crate::worker::shelf::Holder;
 use crate::worker::token::{Token, Way};
-use crate::worker::{Sockets, State, Worker};
+use crate::worker::{State, Worker};
 
 impl Worker {
     /// Does what the core asks for, until it asks for nothing.

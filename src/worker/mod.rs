@@ -34,6 +34,7 @@ mod elsewhere;
 mod listeners;
 mod mailbox;
 mod moderation;
+mod outlets;
 mod parcel;
 mod peers;
 mod places;
@@ -65,17 +66,19 @@ pub use shelf::Shelf;
 pub use stats::{Drops, Snapshot, Stats, Traffic};
 
 use crate::net::output::Kind;
-use crate::net::{Datagram, Envelope, Outlet, Outlets, RecvBatch, SendBatch, SocketKey, Tally};
+use crate::net::{Datagram, Envelope, Outlet, RecvBatch, SendBatch};
 use crate::net::{relay, tcp, udp};
 use crate::turn::{
     FiveTuple, Moment, Now, Path, PeerAddr, Protocol, RelayId, Server, Transport, Verdict,
 };
-use crate::wire::Header;
+use crate::wire::method::message_type;
+use crate::wire::{Class, Header, Method};
 use clock::Clock;
 use connections::Connections;
 use listeners::Listeners;
 use mailbox::{Inbox, News};
 use moderation::{Departures, Moderation};
+use outlets::Sockets;
 use parcel::Parcels;
 use peers::Peers;
 use relays::Relays;
@@ -93,7 +96,10 @@ struct Worker {
     clock: Clock,
     now: Now,
     moderation: Moderation,
+    /// Those for requests first, so that a flood of media holds none of them up.
     udp: Vec<Udp>,
+    /// How many of those are for requests alone.
+    udp_requests: usize,
     tcp: Vec<Tcp>,
     relays: Relays,
     relay_options: relay::Options,
@@ -107,6 +113,10 @@ struct Worker {
     /// Connections with frames that were not yet written.
     dirty: Vec<Place>,
     received: RecvBatch,
+    /// The slots of what came by sockets for requests alone.
+    requests: usize,
+    /// Of them those that are decided behind the media of their batch.
+    late: Vec<usize>,
     send: SendBatch,
     /// Packets that this turn has handed to the core, and the kernel's messages they came in.
     handled: (u32, u32),
@@ -248,6 +258,7 @@ impl Worker {
     fn receive(&mut self) {
         self.stats.turns += 1;
         self.received.clear();
+        self.requests = 0;
         let mut waiting = self.ready.len() + self.udp.iter().filter(|udp| udp.queued).count();
         for (index, udp) in self.udp.iter_mut().enumerate() {
             if udp.queued {
@@ -259,6 +270,9 @@ impl Worker {
                 udp.queued = !received.emptied;
                 self.stats.udp.received(received.datagrams as u64, received.bytes);
                 self.stats.received(&received);
+            }
+            if index < self.udp_requests {
+                self.requests = self.received.len();
             }
         }
         for left in (1..=self.ready.len()).rev() {
@@ -331,33 +345,50 @@ impl Worker {
 
     // Stage 4.
 
+    /// Requests go before media, as what they ask for may be what the media needs. A Refresh may
+    /// be the end of an allocation: it goes behind the media that its client may have sent before.
     fn decide(&mut self) {
         self.handled.0 += self.received.len() as u32;
         self.handled.1 += self.received.messages() as u32;
-        for slot in 0..self.received.len() {
-            self.make_room();
-            let Datagram { socket, source, destination, bytes } = self.received.datagram(slot);
-            match Token::from(socket) {
-                Token::Udp(index) => {
-                    let server = self.udp[index as usize].listener.server_addr(destination);
-                    let tuple = FiveTuple { transport: Transport::Udp, client: source, server };
-                    let path = Path { link: Way::Udp(index).into(), tuple };
-                    let space = self.send.space();
-                    let verdict = self.core.handle_client(self.now, path, bytes, space);
-                    self.carry(verdict, Packet::Slot(slot), Some(path));
-                }
-                Token::Relay(place) if self.relays.get(place).is_some() => {
-                    let relay = RelayId(place.index);
-                    let peer = PeerAddr(source);
-                    let verdict = self.core.handle_peer(self.now, relay, peer, bytes.len());
-                    self.carry(verdict, Packet::Slot(slot), None);
-                }
-                // An earlier datagram of this batch has closed the socket.
-                _ => self.stats.drops.closed += 1,
+        for slot in 0..self.requests {
+            if self.received.datagram(slot).bytes.starts_with(&REFRESH) {
+                self.late.push(slot);
+            } else {
+                self.decide_datagram(slot);
             }
-            self.act();
         }
+        for slot in self.requests..self.received.len() {
+            self.decide_datagram(slot);
+        }
+        let mut late = mem::take(&mut self.late);
+        late.drain(..).for_each(|slot| self.decide_datagram(slot));
+        self.late = late;
         self.decide_parcels();
+    }
+
+    #[inline]
+    fn decide_datagram(&mut self, slot: usize) {
+        self.make_room();
+        let Datagram { socket, source, destination, bytes } = self.received.datagram(slot);
+        match Token::from(socket) {
+            Token::Udp(index) => {
+                let server = self.udp[index as usize].listener.server_addr(destination);
+                let tuple = FiveTuple { transport: Transport::Udp, client: source, server };
+                let path = Path { link: Way::Udp(index).into(), tuple };
+                let space = self.send.space();
+                let verdict = self.core.handle_client(self.now, path, bytes, space);
+                self.carry(verdict, Packet::Slot(slot), Some(path));
+            }
+            Token::Relay(place) if self.relays.get(place).is_some() => {
+                let relay = RelayId(place.index);
+                let peer = PeerAddr(source);
+                let verdict = self.core.handle_peer(self.now, relay, peer, bytes.len());
+                self.carry(verdict, Packet::Slot(slot), None);
+            }
+            // An earlier datagram of this batch has closed the socket.
+            _ => self.stats.drops.closed += 1,
+        }
+        self.act();
     }
 
     /// Puts what the core decided about a packet where it leaves from. `path` is where it came
@@ -529,37 +560,8 @@ impl Worker {
     }
 }
 
-/// A worker's UDP sockets by their names, while a batch is flushed.
-struct Sockets<'a> {
-    udp: &'a mut [Udp],
-    relays: &'a mut Relays,
-    stats: &'a mut Stats,
-}
-
-impl Outlets for Sockets<'_> {
-    fn outlet(&mut self, key: SocketKey) -> Option<&mut dyn Outlet> {
-        match Token::from(key) {
-            Token::Udp(index) => {
-                self.udp.get_mut(index as usize).map(|udp| &mut udp.listener as &mut dyn Outlet)
-            }
-            Token::Relay(place) => {
-                self.relays.get(place).map(|relay| &mut relay.socket as &mut dyn Outlet)
-            }
-            _ => None,
-        }
-    }
-
-    fn tally(&mut self, key: SocketKey, tally: &Tally) {
-        let traffic = match Token::from(key) {
-            Token::Udp(_) => &mut self.stats.udp,
-            _ => &mut self.stats.peers,
-        };
-        traffic.sent(tally.packets, tally.bytes);
-        self.stats.messages_out += tally.messages;
-        self.stats.drops.count(tally);
-    }
-}
-
+/// How a Refresh request begins (RFC 8656 §7).
+const REFRESH: [u8; 2] = message_type(Method::REFRESH, Class::Request).to_be_bytes();
 /// Datagrams that a relay socket may hand over in one turn, however many are ready.
 const SHARE_MIN: usize = 4;
 /// Events taken from the kernel at a time.

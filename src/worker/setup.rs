@@ -55,8 +55,8 @@ pub struct WorkerSetup {
     pub core: turn::Config,
     /// The source of its core's randomness: secret, and another for each worker.
     pub seed: [u8; 32],
-    /// Its listeners, one for each address.
-    pub udp: Vec<udp::Listener>,
+    /// Its listeners, a pair for each address.
+    pub udp: Vec<udp::Pair>,
     /// Its listeners, one for each address.
     pub tcp: Vec<tcp::Listener>,
     /// How its relay sockets are opened.
@@ -141,6 +141,9 @@ pub fn spawn(seat: Seat, setup: WorkerSetup) -> io::Result<WorkerHandle> {
 impl Worker {
     fn new(seat: Seat, setup: WorkerSetup) -> Self {
         let clock = Clock::start();
+        let (requests, media): (Vec<_>, Vec<_>) =
+            setup.udp.into_iter().map(|pair| (pair.requests, pair.media)).unzip();
+        let udp_requests = if media.iter().any(Option::is_some) { requests.len() } else { 0 };
         let udp = |listener| Udp { listener, queued: false };
         let tcp = |listener| Tcp { listener, queued: false };
         Self {
@@ -156,7 +159,8 @@ impl Worker {
             clock,
             moderation: Moderation::new(setup.gather),
             handled: (0, 0),
-            udp: setup.udp.into_iter().map(udp).collect(),
+            udp: requests.into_iter().chain(media.into_iter().flatten()).map(udp).collect(),
+            udp_requests,
             tcp: setup.tcp.into_iter().map(tcp).collect(),
             relays: Relays::default(),
             listeners: Listeners::default(),
@@ -166,6 +170,8 @@ impl Worker {
             streams: Vec::new(),
             dirty: Vec::new(),
             received: RecvBatch::new(),
+            requests: 0,
+            late: Vec::new(),
             send: SendBatch::new(),
             scratch: vec![0; tcp::READ_BYTES],
             accept_again: None,

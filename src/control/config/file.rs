@@ -35,6 +35,7 @@ pub(super) struct File {
     pub(super) gso: String,
     pub(super) gro: String,
     pub(super) gather: bool,
+    pub(super) steer: bool,
     pub(super) software: String,
     pub(super) listen: Listen,
     pub(super) nat_discovery: NatDiscovery,
@@ -57,6 +58,7 @@ impl Default for File {
             gso: "auto".to_owned(),
             gro: "auto".to_owned(),
             gather: true,
+            steer: true,
             software: "authenticated".to_owned(),
             listen: Listen::default(),
             nat_discovery: NatDiscovery::default(),
@@ -369,8 +371,8 @@ mod tests {
     }
 
     /// The keys of the top level that are no sections.
-    const SINGLE: [&str; 7] =
-        ["realm", "workers", "drain_secs", "gso", "gro", "gather", "software"];
+    const SINGLE: [&str; 8] =
+        ["realm", "workers", "drain_secs", "gso", "gro", "gather", "steer", "software"];
 
     #[test]
     fn every_section_of_the_file_is_listed() {

@@ -8,7 +8,7 @@ use super::*;
 use crate::net::offload::Offload;
 use crate::net::relay::{Options, RelaySocket};
 use crate::net::sys::{Fragmentation, fragmentation, wait_readable};
-use crate::net::udp::{Listener, bind_udp};
+use crate::net::udp::{self, Listener, bind_udp};
 use crate::turn::RelayedAddr;
 use crate::wire::Header;
 
@@ -34,7 +34,8 @@ fn flush(send: &mut SendBatch, received: &RecvBatch, outlet: &mut dyn Outlet) ->
 }
 
 fn listener(address: &str) -> Listener {
-    bind_udp(address.parse().unwrap(), 1, Offload::default()).unwrap().remove(0)
+    let mut pairs = bind_udp(address.parse().unwrap(), 1, udp::Options::default()).unwrap();
+    pairs.remove(0).requests
 }
 
 fn client(address: &str) -> UdpSocket {
@@ -214,7 +215,8 @@ fn df_is_set_for_the_datagrams_that_ask_for_it_and_for_no_others() {
 /// Sends datagrams of these sizes to one client, and says in how many messages they left.
 fn messages_for(sizes: &[usize], offload: Offload) -> (Tally, Vec<usize>) {
     let any = "127.0.0.1:0".parse().unwrap();
-    let mut listener = bind_udp(any, 1, offload).unwrap().remove(0);
+    let options = udp::Options { offload, steering: None };
+    let mut listener = bind_udp(any, 1, options).unwrap().remove(0).requests;
     let client = client("127.0.0.1:0");
     let to = envelope(client.local_addr().unwrap());
     let mut send = SendBatch::new();

@@ -1,11 +1,11 @@
-//! Socket options that are a plain `int`.
+//! Socket options that are a plain `int`, and one that is a program.
 
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
-use libc::c_int;
+use libc::{c_int, sock_filter, sock_fprog};
 
 use super::retry;
 
@@ -120,16 +120,37 @@ pub(in crate::net) fn unsent_limit(socket: BorrowedFd<'_>) -> io::Result<u32> {
     Ok(int(socket, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT)?.cast_unsigned())
 }
 
+/// Has a filter choose among the sockets that share this one's port: what it yields is the index of
+/// one, in the order in which they were bound.
+///
+/// # Errors
+///
+/// That of `setsockopt`; where the kernel cannot, or something forbids it.
+pub(in crate::net) fn set_group_filter(
+    socket: BorrowedFd<'_>,
+    program: &[sock_filter],
+) -> io::Result<()> {
+    let length = u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // The kernel only reads through it; `sock_fprog` has no const form.
+    let program = sock_fprog { len: length, filter: program.as_ptr().cast_mut() };
+    set(socket, libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF, &program)
+}
+
 fn set_int(socket: BorrowedFd<'_>, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
+    set(socket, level, name, &value)
+}
+
+fn set<T>(socket: BorrowedFd<'_>, level: c_int, name: c_int, value: &T) -> io::Result<()> {
     retry(|| {
-        // SAFETY: the pointer and the length are those of a live `c_int`, which is only read.
+        // SAFETY: the pointer and the length are those of a live value, which is only read, and so
+        // is what the one kind of it that holds a pointer points at, a live slice.
         unsafe {
             libc::setsockopt(
                 socket.as_raw_fd(),
                 level,
                 name,
-                ptr::from_ref(&value).cast(),
-                size_of::<c_int>() as u32,
+                ptr::from_ref(value).cast(),
+                size_of::<T>() as u32,
             )
         }
     })?;
