@@ -189,6 +189,23 @@ const WRONG: &[(&str, usize, &str, &str)] = &[
         "a limit of 0 would refuse everybody",
         "at least 1",
     ),
+    // Alternates.
+    ("[alternates]\nudp = [\"192.0.2.2\"]", 2, "has no port", "\"192.0.2.2:3478\""),
+    ("[alternates]\nudp = [\"0.0.0.0:3478\"]", 2, "no address that a client", "192.0.2.2:3478"),
+    ("[alternates]\ntcp = [\"192.0.2.2:0\"]", 2, "no address that a client", "192.0.2.2:3478"),
+    (
+        "[alternates]\nudp = [\"192.0.2.2:3478\",\n\"192.0.2.2:3478\"]",
+        3,
+        "stands here twice",
+        "remove one",
+    ),
+    (
+        "[listen]\ntcp = [\"192.0.2.1:3478\"]\n[alternates]\ntcp = [\"192.0.2.1:3478\"]",
+        4,
+        "this server itself",
+        "another server",
+    ),
+    ("[alternates]\nalways = true", 2, "nobody to send clients to", "always = false"),
     // Relaying.
     ("[relay]\naddresses = [\"0.0.0.0\"]", 2, "no address that a client", "addresses = []"),
     ("[relay]\naddresses = [\"239.1.1.1\"]", 2, "of many hosts", "unicast"),

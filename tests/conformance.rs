@@ -11,7 +11,7 @@ use std::path::Path;
 
 use common::{
     AttributeType, Client, ConnectError, Method, OpenError, PEER, PEER_V6, Response, SERVER_V4,
-    Sim, V6, addr, secs,
+    Sim, Transport, V6, addr, secs,
 };
 use hairpin::turn::config::{Discovery, Pair};
 
@@ -74,10 +74,17 @@ fn every_error_code_is_sent_and_the_document_says_where() {
 
 /// A request that is answered with this code, from the core as a client finds it.
 fn provoke(code: u16) -> Response {
-    let mut sim = Sim::with(|config| config.relay.addresses.retain(|ip| ip.is_ipv4()));
+    let mut sim = Sim::with(|config| {
+        config.relay.addresses.retain(|ip| ip.is_ipv4());
+        config.alternates.servers.push((Transport::Udp, addr("192.0.2.2:3478")));
+    });
     let sim = &mut sim;
     let client = sim.client("198.51.100.1:4000");
     match code {
+        300 => {
+            sim.cores[0].drain();
+            return sim.allocate(client).rejected(code);
+        }
         401 => return sim.challenge(client),
         437 => return sim.refresh(client, 600).rejected(code),
         440 => {

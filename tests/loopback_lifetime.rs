@@ -9,12 +9,13 @@ mod common {
 }
 
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use common::client::{Answer, Client, Via, eventually, has_heard, hear, peer};
 use common::server::Server;
-use hairpin::wire::{AttributeType, Method};
+use hairpin::wire::address::encode;
+use hairpin::wire::{AttributeType, Message, Method};
 use nix::sys::signal::Signal;
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -487,6 +488,47 @@ fn a_draining_server_serves_what_is_there_until_its_time_is_over() {
     assert_eq!(code, Some(0));
     let took = ended - told;
     assert!(took > Duration::from_millis(1900) && took < Duration::from_secs(4), "{took:?}");
+}
+
+/// The answer to an Allocate with credentials: the error's code and the servers that it names, each
+/// encoded as MAPPED-ADDRESS is.
+fn redirection(server: SocketAddr) -> (u16, Vec<Vec<u8>>) {
+    let mut client = Client::udp(server);
+    let code = client.try_allocate().expect_err("no allocation");
+    let allocate = client.signed(Method::ALLOCATE, &|writer| {
+        writer.attribute(AttributeType::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
+    });
+    let answer = client.exchange(&allocate).expect("an answer");
+    let message = Message::parse(&answer).expect("a message");
+    let others = message.attributes().filter(|(kind, _)| *kind == AttributeType::ALTERNATE_SERVER);
+    (code, others.map(|(_, value)| value.to_vec()).collect())
+}
+
+/// RFC 8489 §10.
+#[test]
+fn a_draining_server_sends_new_clients_to_the_others() {
+    let others = "alternates = { udp = [\"192.0.2.1:3478\", \"[2001:db8::1]:3478\"] }";
+    let mut server = Server::with(&format!("workers = 2\ndrain_secs = 60\n{others}"));
+    let mut clients: Vec<_> = (0..6).map(|_| Client::udp(server.address())).collect();
+    let peer = peer(V4);
+    for client in &mut clients {
+        client.allocate();
+        client.bind(CHANNEL, address(&peer));
+    }
+    server.signal(Signal::SIGTERM);
+    eventually("every worker drains", || TcpStream::connect(server.address()).is_err());
+    for _ in 0..8 {
+        let [v4, v6] = ["192.0.2.1:3478", "[2001:db8::1]:3478"]
+            .map(|it| encode(it.parse().unwrap(), None).as_bytes().to_vec());
+        assert_eq!(redirection(server.address()), (300, vec![v4.clone(), v6.clone()]));
+        assert_eq!(redirection(server.at(Ipv6Addr::LOCALHOST)), (300, vec![v6, v4]));
+    }
+    for client in &mut clients {
+        client.channel_data(CHANNEL, b"still talking");
+        assert_eq!(hear(&peer).1, b"still talking");
+        assert_eq!(client.refresh(0), Ok(0));
+    }
+    assert_eq!(end(&mut server).0, Some(0));
 }
 
 #[test]

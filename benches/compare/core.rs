@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use hairpin::turn::acl::Acl;
-use hairpin::turn::config::{Credentials, Discovery, Limits, Relay, Software, User};
+use hairpin::turn::config::{Alternates, Credentials, Discovery, Limits, Relay, Software, User};
 use hairpin::turn::{
     Action, Config, FiveTuple, Link, Moment, Now, Path, PeerAddr, RelayId, Server, Transport,
     Verdict,
@@ -61,6 +61,7 @@ impl Core {
             limits: Limits::default(),
             software: Software::default(),
             discovery: Discovery::default(),
+            alternates: Alternates::default(),
         };
         let (server, paths) = (Server::new(config, [7; 32]), Vec::new());
         let mut core = Self { server, millis: 0, paths };

@@ -35,7 +35,7 @@ use crate::net::Switch;
 use crate::signalling;
 use crate::turn;
 use crate::turn::acl::Acl;
-use crate::turn::config::{Credentials, Software};
+use crate::turn::config::{Alternates, Credentials, Software};
 use crate::turn::moment::Lifetime;
 
 /// Everything that the operator decides.
@@ -82,6 +82,8 @@ pub struct Config {
     pub steer: bool,
     /// Who is told what this server is.
     pub software: Software,
+    /// Where new clients are sent to.
+    pub alternates: Alternates,
 }
 
 /// Addresses to listen on. Port 0 leaves the choice to the system.
@@ -179,6 +181,7 @@ impl Config {
         check.realm(&file);
         let mut listen = check.listen(&file.listen);
         let discovery = check.discovery(&file.nat_discovery, &mut listen);
+        let alternates = check.alternates(&file.alternates, &listen);
         let relay = check.relay(&file.relay);
         let users = check.auth(&file.auth);
         let username_anonymity = file.auth.username_anonymity;
@@ -216,6 +219,7 @@ impl Config {
             gather: file.gather,
             steer: file.steer,
             software,
+            alternates,
         }
     }
 
@@ -239,6 +243,7 @@ impl Config {
             limits: self.limits.turn(),
             software: self.software,
             discovery: self.discovery.clone(),
+            alternates: self.alternates.clone(),
         }
     }
 

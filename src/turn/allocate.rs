@@ -32,8 +32,10 @@ impl Server {
         if self.acl.is_tunnel(request.path.tuple.client.ip()) {
             return reject(ErrorCode::FORBIDDEN);
         }
-        // Steps 3 to 9 read what is wanted.
+        // Steps 3 to 10 read what is wanted.
         let wish = self.read_wish(request)?;
+        // Step 11: another server may be asked.
+        self.redirect(request, &wish)?;
 
         // All checks have passed: the allocation takes its 5-tuple while its sockets are opened.
         let opening = Opening::new(wish, request.message.has(AttributeType::FINGERPRINT));
@@ -152,8 +154,8 @@ impl Server {
             return reject(ErrorCode::ADDRESS_FAMILY_NOT_SUPPORTED);
         }
 
-        // Steps 10 and 11, quota and redirection: the shell charges the quota when it opens the
-        // first socket, as all workers share it.
+        // Step 10, the quota: the shell charges it when it opens the first socket, as all workers
+        // share it.
         let lifetime = self.granted(lifetime_of(request)?);
         Ok(Wish { protocol, port, token, families, lifetime })
     }

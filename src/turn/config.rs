@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::turn::acl::Acl;
 use crate::turn::moment::Lifetime;
+use crate::turn::tuple::Transport;
 use crate::wire::TokenKey;
 
 /// Everything a core is told once, at its start.
@@ -23,6 +24,17 @@ pub struct Config {
     pub software: Software,
     /// Where clients can find out what their NATs do.
     pub discovery: Discovery,
+    /// Where new clients are sent to.
+    pub alternates: Alternates,
+}
+
+/// Other servers with the same realm and credentials (RFC 8489 §10). The default is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Alternates {
+    /// Each for clients of one transport.
+    pub servers: Vec<(Transport, SocketAddr)>,
+    /// Whether new clients are sent there from the start, and not only while this server drains.
+    pub always: bool,
 }
 
 /// Who is told which software this is and of which version (SOFTWARE, RFC 8489 §14.14), which its

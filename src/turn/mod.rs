@@ -7,7 +7,7 @@
 //! handle_peer(now, relay, peer, length) -> Verdict       poll_action() -> Option<Action>
 //! handle_relay_opened(now, relay, result)                poll_timeout() -> Option<Moment>
 //! handle_client_gone(now, tuple)                         handle_neighbour(now, from, to, length)
-//! handle_relay_elsewhere(relayed_addr, core, open)
+//! handle_relay_elsewhere(relayed_addr, core, open)       drain()
 //! ```
 //!
 //! And for TCP allocations (RFC 6062), whose bytes it never sees:
@@ -31,6 +31,7 @@ pub mod acl;
 pub mod action;
 mod allocate;
 mod allowance;
+mod alternate;
 mod auth;
 mod binding;
 mod channel;

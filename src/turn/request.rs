@@ -243,6 +243,9 @@ impl Server {
             let unknown = unknown.filter(|kind| !self.discovery.knows(path, message, *kind));
             writer.unknown(token.into_iter().chain(unknown));
         }
+        if code == ErrorCode::TRY_ALTERNATE {
+            self.name_alternates(&path.tuple, &mut writer);
+        }
         if matches!(code, ErrorCode::UNAUTHENTICATED | ErrorCode::STALE_NONCE) {
             let is_real = message.bytes().len() >= REAL_ALLOCATE;
             let features = is_real.then(|| self.accounts.features(code, message));

@@ -7,6 +7,7 @@ use rand::rngs::StdRng;
 
 use crate::turn::acl::Acl;
 use crate::turn::action::{Action, ReservationToken, Verdict};
+use crate::turn::alternate::Alternates;
 use crate::turn::auth::Accounts;
 use crate::turn::config::{Config, Limits, Relay, Software};
 use crate::turn::connection::Connections;
@@ -36,6 +37,7 @@ pub struct Server {
     pub(super) relay: Relay,
     pub(super) limits: Limits,
     pub(super) software: Software,
+    pub(super) alternates: Alternates,
     pub(super) table: Table,
     pub(super) connections: Connections,
     pub(super) timers: Timers,
@@ -53,13 +55,15 @@ impl Server {
     pub fn new(config: Config, seed: [u8; 32]) -> Self {
         let mut rng = StdRng::from_seed(seed);
         let keyed = hasher(&mut rng);
-        let Config { realm, credentials, relay, acl, limits, software, discovery } = config;
+        let Config { realm, credentials, relay, acl, limits, software, discovery, alternates } =
+            config;
         Self {
             accounts: Accounts::new(&realm, &credentials, keyed.clone()),
             nonces: NonceMint::new(&credentials.nonce_key, limits.nonce_lifetime),
             acl,
             limits,
             software,
+            alternates: Alternates::new(alternates, relay.share),
             table: Table::new(keyed.clone()),
             connections: Connections::new(keyed.clone()),
             timers: Timers::default(),

@@ -64,7 +64,8 @@ pub struct Stats {
     pub timers: u64,
 }
 
-const ERROR_CODES: [ErrorCode; 15] = [
+const ERROR_CODES: [ErrorCode; 16] = [
+    ErrorCode::TRY_ALTERNATE,
     ErrorCode::BAD_REQUEST,
     ErrorCode::UNAUTHENTICATED,
     ErrorCode::FORBIDDEN,

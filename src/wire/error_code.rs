@@ -5,6 +5,8 @@
 pub struct ErrorCode(u16);
 
 impl ErrorCode {
+    /// Another server shall be asked; ALTERNATE-SERVER says which.
+    pub const TRY_ALTERNATE: Self = Self(300);
     /// The request was malformed.
     pub const BAD_REQUEST: Self = Self(400);
     /// Credentials are missing or wrong.
@@ -44,6 +46,7 @@ impl ErrorCode {
     /// The reason phrase that the RFCs recommend, in ASCII.
     pub const fn reason(self) -> &'static str {
         match self.0 {
+            300 => "Try Alternate",
             400 => "Bad Request",
             401 => "Unauthenticated",
             403 => "Forbidden",

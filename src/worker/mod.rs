@@ -327,8 +327,10 @@ impl Worker {
         let state = self.inbox.state();
         if state != self.state {
             self.state = state;
-            // Closed listeners tell whoever balances load to send new clients elsewhere.
+            // Closed listeners tell whoever balances load to send new clients elsewhere; those that
+            // come nonetheless are told where to.
             self.tcp.clear();
+            self.core.drain();
         }
     }
 

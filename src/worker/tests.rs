@@ -13,7 +13,9 @@ use super::*;
 use crate::net::steering::Steering;
 use crate::net::{bind_tcp, bind_udp};
 use crate::turn::acl::Acl;
-use crate::turn::config::{Config, Credentials, Discovery, Limits, Relay, Software, User};
+use crate::turn::config::{
+    Alternates, Config, Credentials, Discovery, Limits, Relay, Software, User,
+};
 use crate::turn::{Lifetime, stats};
 use crate::wire::address::XorKey;
 use crate::wire::stream::frame_length;
@@ -87,6 +89,7 @@ fn start(options: Options) -> Running {
         limits: Limits::default(),
         software: Software::default(),
         discovery: Discovery::default(),
+        alternates: Alternates::default(),
     };
     let seats = seats(options.workers, options.quota, options.crowd).unwrap();
     let workers = seats.into_iter().enumerate().map(|(index, seat)| {

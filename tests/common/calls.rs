@@ -5,7 +5,9 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use hairpin::turn::acl::Acl;
-use hairpin::turn::config::{Credentials, Discovery, Limits, Pair, Relay, Software, User};
+use hairpin::turn::config::{
+    Alternates, Credentials, Discovery, Limits, Pair, Relay, Software, User,
+};
 use hairpin::turn::{
     Action, Config, FiveTuple, Link, Moment, Now, Path, PeerAddr, RelayId, Server, Transport,
     Verdict,
@@ -72,6 +74,7 @@ fn config() -> Config {
         acl: Acl { allow: vec![], deny: vec![], own, listening_ports: vec![3478] },
         limits: Limits::default(),
         software: Software::default(),
+        alternates: Alternates::default(),
         discovery: Discovery::default(),
     }
 }

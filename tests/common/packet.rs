@@ -142,10 +142,18 @@ impl Response {
 
     /// All addresses of this type.
     pub(crate) fn addresses(&self, kind: AttributeType) -> Vec<SocketAddr> {
-        let key = [&COOKIE[..], &self.transaction].concat();
+        self.addresses_with(kind, &[&COOKIE[..], &self.transaction].concat())
+    }
+
+    /// All addresses of this type that is not XORed.
+    pub(crate) fn plain_addresses(&self, kind: AttributeType) -> Vec<SocketAddr> {
+        self.addresses_with(kind, &[0; 16])
+    }
+
+    fn addresses_with(&self, kind: AttributeType, key: &[u8]) -> Vec<SocketAddr> {
         let read = |value: &Vec<u8>| {
-            let port = u16::from_be_bytes([value[2], value[3]]) ^ 0x2112;
-            let octets: Vec<u8> = value[4..].iter().zip(&key).map(|(v, k)| v ^ k).collect();
+            let port = u16::from_be_bytes([value[2] ^ key[0], value[3] ^ key[1]]);
+            let octets: Vec<u8> = value[4..].iter().zip(key).map(|(v, k)| v ^ k).collect();
             let ip = match value[1] {
                 1 => IpAddr::from(<[u8; 4]>::try_from(&octets[..]).expect("four bytes")),
                 2 => IpAddr::from(<[u8; 16]>::try_from(&octets[..]).expect("sixteen bytes")),

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use base64::Engine as _;
 use hairpin::turn::acl::Acl;
-use hairpin::turn::config::{Credentials, Discovery, Limits, Relay, Software, User};
+use hairpin::turn::config::{Alternates, Credentials, Discovery, Limits, Relay, Software, User};
 use hairpin::turn::stats::Drop;
 use hairpin::turn::{
     Action, Config, ConnectError, ConnectionId, CoreId, FiveTuple, Lifetime, Link, Moment, Now,
@@ -207,6 +207,7 @@ pub(crate) fn config() -> Config {
         limits: Limits::default(),
         software: Software::default(),
         discovery: Discovery::default(),
+        alternates: Alternates::default(),
     }
 }
 

@@ -1,9 +1,11 @@
 # shellcheck shell=bash
 # Starting the server under test, for the scripts under tests/. Source it; then:
 #
-#   start_server BINARY   sets $server_port (STUN and TURN, UDP and TCP) and $server_directory
+#   start_server BINARY [SECTIONS]
+#                         sets $server_port (STUN and TURN, UDP and TCP) and $server_directory
 #                         (config, log); returns when the server answers; fails, and says why in
-#                         $server_complaint, when it does not within ten seconds
+#                         $server_complaint, when it does not within ten seconds; SECTIONS are more
+#                         of the configuration
 #   stop_server           ends it and says so if it had ended before
 #   free_port             a port that is free on loopback for UDP and TCP
 
@@ -19,7 +21,7 @@ free_port() {
 }
 
 start_server() {
-  local binary=$1 http_port alternate_port deadline
+  local binary=$1 sections=${2:-} http_port alternate_port deadline
   server_directory=$(mktemp -d)
   server_port=$(free_port)
   http_port=$(free_port)
@@ -51,6 +53,7 @@ keys = [
 allow = ["127.0.0.0/8", "::1/128"]
 [signalling]
 demo = true
+$sections
 EOF
   "$binary" --config "$server_directory/turnserver.toml" >"$server_directory/log" 2>&1 </dev/null &
   server_pid=$!

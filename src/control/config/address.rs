@@ -27,6 +27,17 @@ pub(super) fn listener(text: &str) -> Result<SocketAddr, Wrong> {
     Ok(address)
 }
 
+/// `IP:port` of another server.
+pub(super) fn server(text: &str) -> Result<SocketAddr, Wrong> {
+    let address = socket(text)?;
+    if address.ip().is_unspecified() || address.port() == 0 {
+        let cause = format!("{address} is no address that a client could be told");
+        return Err(Wrong::new(cause, "write where that server listens, \"192.0.2.2:3478\""));
+    }
+    host_address(address.ip())?;
+    Ok(address)
+}
+
 fn socket(text: &str) -> Result<SocketAddr, Wrong> {
     if let Ok(address) = text.parse::<SocketAddr>() {
         return Ok(address);

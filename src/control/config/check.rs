@@ -1,5 +1,7 @@
 //! From what is written to what is meant: every value judged, every problem collected.
 
+mod alternates;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 

@@ -15,6 +15,7 @@ pub(super) const SECTIONS: &[(&str, Fields)] = &[
     ("", fields_of::<File>),
     ("listen", fields_of::<Listen>),
     ("nat_discovery", fields_of::<NatDiscovery>),
+    ("alternates", fields_of::<Alternates>),
     ("relay", fields_of::<Relay>),
     ("tls", fields_of::<Tls>),
     ("auth", fields_of::<Auth>),
@@ -39,6 +40,7 @@ pub(super) struct File {
     pub(super) software: String,
     pub(super) listen: Listen,
     pub(super) nat_discovery: NatDiscovery,
+    pub(super) alternates: Alternates,
     pub(super) relay: Relay,
     pub(super) tls: Tls,
     pub(super) auth: Auth,
@@ -62,6 +64,7 @@ impl Default for File {
             software: "authenticated".to_owned(),
             listen: Listen::default(),
             nat_discovery: NatDiscovery::default(),
+            alternates: Alternates::default(),
             relay: Relay::default(),
             tls: Tls::default(),
             auth: Auth::default(),
@@ -115,6 +118,15 @@ impl Default for NatDiscovery {
         let (primary, alternate) = (Vec::new(), Vec::new());
         Self { primary, alternate, tcp: false, requests_per_sec_per_source }
     }
+}
+
+/// `[alternates]`
+#[derive(Default, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Alternates {
+    pub(super) udp: Vec<String>,
+    pub(super) tcp: Vec<String>,
+    pub(super) always: bool,
 }
 
 /// `[relay]`

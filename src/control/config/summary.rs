@@ -9,7 +9,7 @@ use crate::turn::config::Pair;
 impl Config {
     /// What would listen and relay, a line each.
     pub fn summary(&self, found: &[IpAddr]) -> Vec<String> {
-        let Self { listen, relay, credentials, .. } = self;
+        let Self { listen, relay, credentials, alternates, .. } = self;
         let addresses = match relay.addresses.as_slice() {
             [] => format!("what the client reached, of {}", list(found)),
             addresses => list(addresses),
@@ -20,6 +20,11 @@ impl Config {
             format!("http    {}", list(&listen.http)),
             format!("relay   {addresses}, ports {} to {}", relay.port_min, relay.port_max),
         ];
+        if !alternates.servers.is_empty() {
+            let when = if alternates.always { "always" } else { "while this server drains" };
+            let servers: Vec<_> = alternates.servers.iter().map(|(_, server)| *server).collect();
+            lines.push(format!("others  new clients are sent to {}, {when}", list(&servers)));
+        }
         for (local, outside) in &relay.external {
             lines.push(format!("        the world sees {local} as {outside}"));
         }

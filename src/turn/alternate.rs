@@ -1,0 +1,83 @@
+//! Try Alternate (RFC 8656 §7.2, step 11; RFC 8489 §10): new clients are sent to other servers, one
+//! after the other, while those that are here go on.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use crate::turn::Server;
+use crate::turn::config;
+use crate::turn::opening::Wish;
+use crate::turn::request::{Reject, Request, reject};
+use crate::turn::tuple::{Family, FiveTuple, Transport};
+use crate::wire::{AttributeType, ErrorCode, MessageWriter};
+
+/// The other servers, and when clients are sent there.
+#[derive(Debug)]
+pub(super) struct Alternates {
+    rings: BTreeMap<(Transport, Family), Ring>,
+    /// Whether now is the time.
+    open: bool,
+}
+
+/// Servers for clients of one kind, each in its turn.
+#[derive(Debug, Default)]
+struct Ring {
+    servers: Vec<SocketAddr>,
+    next: usize,
+}
+
+impl Ring {
+    fn turn(&mut self) -> Option<SocketAddr> {
+        let server = self.servers.get(self.next % self.servers.len().max(1)).copied();
+        self.next = self.next.wrapping_add(1);
+        server
+    }
+}
+
+impl Alternates {
+    /// `share` says where this core begins, so that many cores do not all begin with the same.
+    pub(super) fn new(settings: config::Alternates, share: u16) -> Self {
+        let mut rings: BTreeMap<_, Ring> = BTreeMap::new();
+        for (transport, server) in settings.servers {
+            let ring = rings.entry((transport, Family::of(server.ip()))).or_default();
+            ring.servers.push(server);
+            ring.next = share.into();
+        }
+        Self { rings, open: settings.always }
+    }
+
+    /// Whether there is one of the client's own family, which the answer must name.
+    fn serve(&self, client: &FiveTuple) -> bool {
+        self.open && self.rings.contains_key(&(client.transport, Family::of(client.client.ip())))
+    }
+}
+
+impl Server {
+    /// From now on new clients are sent to other servers, where there are any.
+    pub fn drain(&mut self) {
+        self.alternates.open = true;
+    }
+
+    /// Step 11 of Allocate: 300, if new clients are sent elsewhere. Who has reserved a port can
+    /// have it nowhere else.
+    pub(super) fn redirect(&self, request: &Request<'_>, wish: &Wish) -> Result<(), Reject> {
+        if wish.token.is_none() && self.alternates.serve(&request.path.tuple) {
+            return reject(ErrorCode::TRY_ALTERNATE);
+        }
+        Ok(())
+    }
+
+    /// RFC 8489 §10: one server of the client's family, then one of the other where there is one.
+    pub(super) fn name_alternates(&mut self, client: &FiveTuple, writer: &mut MessageWriter<'_>) {
+        let families = match Family::of(client.client.ip()) {
+            Family::V4 => [Family::V4, Family::V6],
+            Family::V6 => [Family::V6, Family::V4],
+        };
+        for family in families {
+            let ring = self.alternates.rings.get_mut(&(client.transport, family));
+            if let Some(server) = ring.and_then(Ring::turn) {
+                writer.plain_address(AttributeType::ALTERNATE_SERVER, server);
+            }
+        }
+    }
+}
