@@ -70,11 +70,7 @@ fn told(sim: &mut Sim, client: Client, packet: &Packet) -> (Response, SocketAddr
 }
 
 fn plain(response: &Response, kind: AttributeType) -> SocketAddr {
-    // A key that undoes what decoding would do.
-    let mut value = response.get(kind).to_vec();
-    value[2] ^= MAGIC_COOKIE[0];
-    value[3] ^= MAGIC_COOKIE[1];
-    address::decode_xor(&value, &[0; 16]).expect("an address")
+    address::decode_plain(response.get(kind)).expect("an address")
 }
 
 #[track_caller]

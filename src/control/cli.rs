@@ -14,6 +14,7 @@ use crate::control::clock::unix_secs;
 use crate::control::config::{Config, ConfigError, DEFAULT_FILE};
 use crate::control::{credentials, interfaces, log};
 use crate::load::{self, Login};
+use crate::probe;
 use crate::turn::acl::Ports;
 
 /// A STUN/TURN server with a signalling relay beside it.
@@ -44,6 +45,8 @@ pub enum Command {
     CheckPeer(CheckPeer),
     /// Put load on a STUN or TURN server, and measure what it delivers
     Load(load::Options),
+    /// Ask a STUN or TURN server everything that a client wants of it, and say what works
+    Probe(probe::Options),
 }
 
 /// `hairpin credentials`
@@ -95,7 +98,14 @@ impl Cli {
             Some(Command::CheckConfig) => Some(self.check_config(&mut out)),
             Some(Command::Credentials(asked)) => Some(self.credentials(asked, &mut out)),
             Some(Command::CheckPeer(asked)) => Some(self.check_peer(asked.peer, &mut out)),
-            Some(Command::Load(options)) => Some(load::run(options, login(options), &mut out)),
+            Some(Command::Load(o)) => {
+                let login = login(&o.user, o.password.as_deref(), o.secret.as_deref());
+                Some(load::run(o, login, &mut out))
+            }
+            Some(Command::Probe(o)) => {
+                let login = login(&o.user, o.password.as_deref(), o.secret.as_deref());
+                Some(probe::run(o, login.as_ref(), &mut out))
+            }
         }
     }
 
@@ -182,19 +192,18 @@ impl Cli {
     }
 }
 
-/// Who the clients of a load are: as it was said, or made from the server's secret.
-fn login(options: &load::Options) -> Option<Login> {
-    if let Some(secret) = &options.secret {
-        let expires = unix_secs() + LOAD_TTL_SECS;
-        let (user, password) = credentials::time_limited(secret.as_bytes(), &options.user, expires);
+/// Who the clients of a load or a probe are: as it was said, or made from the server's secret.
+fn login(user: &str, password: Option<&str>, secret: Option<&str>) -> Option<Login> {
+    if let Some(secret) = secret {
+        let expires = unix_secs() + CLIENT_TTL_SECS;
+        let (user, password) = credentials::time_limited(secret.as_bytes(), user, expires);
         return Some(Login { user, password });
     }
-    let password = options.password.clone()?;
-    Some(Login { user: options.user.clone(), password })
+    Some(Login { user: user.to_owned(), password: password?.to_owned() })
 }
 
-/// How long the credentials of a load are good: longer than any run.
-const LOAD_TTL_SECS: u64 = 3600;
+/// How long these credentials are good: longer than any run.
+const CLIENT_TTL_SECS: u64 = 3600;
 
 fn failed(why: &str) -> io::Result<ExitCode> {
     writeln!(io::stderr().lock(), "{why}")?;

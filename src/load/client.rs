@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use crate::load::message::{self, Attributes, Login, Outcome, Session, peer_address};
+use crate::client::message::{self, Attributes, Login, Outcome, Session, peer_address};
 use crate::load::port::{Connection, Port, Ports};
 use crate::load::{Clock, is_interrupted};
 use crate::net::Endpoint;

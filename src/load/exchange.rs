@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
+use crate::client::message::{self, Outcome, Session};
 use crate::load::Clock;
 use crate::load::client::{Allocation, Clients};
 use crate::load::histogram::Histogram;
 use crate::load::lane::Counts;
-use crate::load::message::{self, Outcome, Session};
 use crate::load::options::{Mode, Options};
 use crate::load::pace::Pace;
 use crate::load::port::{Arrival, Exits, Port, Ports};

@@ -4,9 +4,9 @@
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use crate::client::message::{self, Session};
 use crate::load::client::Clients;
 use crate::load::is_interrupted;
-use crate::load::message::{self, Session};
 use crate::load::port::Port;
 use crate::wire::Method;
 

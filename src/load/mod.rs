@@ -2,8 +2,8 @@
 //! server, and measure what it delivers, how late, and at what cost.
 //!
 //! ```text
-//! options, uri    what is asked for           setup      ports, allocations, lanes
-//! client          one request after another   message    requests and their signatures
+//! options         what is asked for           setup      ports, allocations, lanes
+//! client          one request after another
 //! flow            the packet loop             lane       packets one way of one flow
 //! exchange        the request loop            pace       when packets are due
 //! port            our sockets                 stamp      what a packet carries
@@ -21,7 +21,6 @@ mod flow;
 pub mod histogram;
 mod idle;
 pub mod lane;
-mod message;
 mod mirror;
 pub mod options;
 mod pace;
@@ -30,7 +29,6 @@ pub mod report;
 mod setup;
 pub mod stamp;
 mod unwrap;
-pub mod uri;
 mod watch;
 
 use std::io::{self, Write};
@@ -46,7 +44,7 @@ use crate::load::idle::Idle;
 use crate::load::port::Ports;
 use crate::load::watch::{Watch, Watched};
 
-pub use message::Login;
+pub use crate::client::Login;
 pub use options::{Mode, Options};
 pub use report::Report;
 
@@ -83,7 +81,7 @@ fn measure(options: &Options, login: Option<Login>) -> io::Result<Report> {
     let run_secs = (options.warmup + options.seconds).as_secs() as u32;
     let clients = Clients {
         server,
-        transport: options.uri.transport,
+        transport: options.uri.transport(),
         login,
         peer: setup::peer_address(options, server)?,
         lifetime_secs: run_secs + LIFETIME_BEYOND_SECS,

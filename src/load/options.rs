@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use crate::client::{Scheme, Uri};
 use crate::load::stamp::SEQUENCE_BYTES;
-use crate::load::uri::{Scheme, Uri};
 use crate::turn::Transport;
 
 /// `hairpin load`
@@ -163,8 +163,9 @@ impl Options {
     /// What cannot be done as it is asked for.
     pub fn objection(&self) -> Option<&'static str> {
         let (mode, scheme) = (self.mode(), self.uri.scheme);
-        let stream = self.uri.transport == Transport::Tcp;
+        let stream = self.uri.transport() == Transport::Tcp;
         match scheme {
+            _ if self.uri.secure => Some("TLS is not spoken here: a turn: or stun: URI"),
             Scheme::Stun if mode != Mode::Binding => Some("a stun: URI serves mode binding only"),
             Scheme::Udp if mode != Mode::Up => Some("a udp: URI serves mode up only"),
             Scheme::Udp if self.peer.is_none_or(|peer| peer.port() == 0) => {
@@ -263,6 +264,7 @@ mod tests {
     fn what_cannot_be_is_said() {
         for line in [
             "turn:a --mode up",
+            "turns:a --password p",
             "stun:a --mode up",
             "udp:a:9",
             "udp:a:9 --mode down --peer 127.0.0.1:9",

@@ -135,7 +135,7 @@ impl Report {
         Self {
             target: options.uri.to_string(),
             server,
-            transport: match options.uri.transport {
+            transport: match options.uri.transport() {
                 Transport::Udp => "udp",
                 Transport::Tcp => "tcp",
             },

@@ -11,15 +11,15 @@
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 
+use crate::client::Scheme;
+use crate::client::message::{Session, send_indication};
 use crate::load::client::{Allocation, Clients};
 use crate::load::flow::Traffic;
 use crate::load::is_interrupted;
 use crate::load::lane::{Direction, Lane, Mark};
-use crate::load::message::{Session, send_indication};
 use crate::load::options::{Framing, Mode, Options};
 use crate::load::port::{Port, Ports};
 use crate::load::unwrap::Shape;
-use crate::load::uri::Scheme;
 use crate::turn::Transport;
 use crate::wire::ChannelNumber;
 use crate::wire::channel_data::{CHANNEL_DATA_HEADER, channel_data_header};

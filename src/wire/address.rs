@@ -62,6 +62,17 @@ pub enum AddressError {
     WrongLength,
 }
 
+/// Decodes an address that is not XORed.
+///
+/// # Errors
+///
+/// [`AddressError`] says what is wrong with the value.
+pub fn decode_plain(value: &[u8]) -> Result<SocketAddr, AddressError> {
+    let xored = decode_xor(value, &[0; 16])?;
+    let cookie = u16::from_be_bytes([MAGIC_COOKIE[0], MAGIC_COOKIE[1]]);
+    Ok(SocketAddr::new(xored.ip(), xored.port() ^ cookie))
+}
+
 /// Decodes a XORed address. The first byte is ignored, as RFC 8489 §14.1 wants.
 ///
 /// # Errors
@@ -105,6 +116,8 @@ mod tests {
             let address = SocketAddr::new(ip, port);
             let encoded = encode(address, Some(&key));
             prop_assert_eq!(decode_xor(encoded.as_bytes(), &key), Ok(address));
+            let plain = encode(address, None);
+            prop_assert_eq!(decode_plain(plain.as_bytes()), Ok(address));
         }
 
         #[test]

@@ -229,6 +229,11 @@ impl<'a> Message<'a> {
         Some(address::decode_xor(self.find(kind)?, self.transaction()))
     }
 
+    /// Decodes the first address of this type that is not XORed; `None` where there is none.
+    pub fn plain_address(&self, kind: AttributeType) -> Option<Result<SocketAddr, AddressError>> {
+        Some(address::decode_plain(self.find(kind)?))
+    }
+
     /// Whether some comprehension-required attribute is not known here.
     #[inline]
     pub const fn has_unknown_required(&self) -> bool {

@@ -15,7 +15,7 @@ use crate::wire::message::MAGIC_COOKIE;
 use crate::wire::{AttributeType, Class, IntegrityKey, Message, Method};
 
 /// Attributes in their order.
-pub(super) type Attributes = Vec<(AttributeType, Vec<u8>)>;
+pub type Attributes = Vec<(AttributeType, Vec<u8>)>;
 
 /// A name and a password.
 #[derive(Clone)]
@@ -34,9 +34,11 @@ impl std::fmt::Debug for Login {
 
 /// What a client knows of the server that it talks to: how to sign (RFC 8489 §9.2).
 #[derive(Clone, Debug)]
-pub(super) struct Session {
+pub struct Session {
     login: Option<Login>,
     challenge: Option<Challenge>,
+    /// Of the last refusal that told one.
+    realm: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Debug)]
@@ -48,7 +50,7 @@ struct Challenge {
 
 /// What a response means for its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub enum Outcome {
     /// Done.
     Success,
     /// To be asked again: the server has given a nonce.
@@ -58,12 +60,18 @@ pub(super) enum Outcome {
 }
 
 impl Session {
-    pub(super) fn new(login: Option<Login>) -> Self {
-        Self { login, challenge: None }
+    /// For this user, or for nobody.
+    pub fn new(login: Option<Login>) -> Self {
+        Self { login, challenge: None, realm: None }
+    }
+
+    /// The realm that the server has told.
+    pub fn realm(&self) -> Option<&[u8]> {
+        self.realm.as_deref()
     }
 
     /// A request, signed where the server has asked for that.
-    pub(super) fn request(
+    pub fn request(
         &self,
         method: Method,
         transaction: [u8; 12],
@@ -84,13 +92,16 @@ impl Session {
     }
 
     /// Reads a response, and takes a nonce from it.
-    pub(super) fn take(&mut self, response: &Message<'_>) -> Outcome {
+    pub fn take(&mut self, response: &Message<'_>) -> Outcome {
         if response.class() == Class::Success {
             let signed = |challenge: &Challenge| challenge.key.verifies(response);
             let trusted = self.challenge.as_ref().is_none_or(signed);
             return if trusted { Outcome::Success } else { Outcome::Refused(0) };
         }
         let code = error_code(response).unwrap_or(0);
+        if let Some(realm) = response.find(AttributeType::REALM) {
+            self.realm = Some(realm.to_vec());
+        }
         let (Some(login), Some(nonce)) = (&self.login, response.find(AttributeType::NONCE)) else {
             return Outcome::Refused(code);
         };
@@ -121,7 +132,7 @@ fn error_code(response: &Message<'_>) -> Option<u16> {
 }
 
 /// An Allocate's attributes: a relayed address of the peers' family, for so many seconds.
-pub(super) fn allocate(peer: SocketAddr, lifetime_secs: u32) -> Attributes {
+pub fn allocate(peer: SocketAddr, lifetime_secs: u32) -> Attributes {
     let mut attributes = vec![
         (AttributeType::REQUESTED_TRANSPORT, vec![17, 0, 0, 0]),
         (AttributeType::LIFETIME, lifetime_secs.to_be_bytes().to_vec()),
@@ -133,14 +144,14 @@ pub(super) fn allocate(peer: SocketAddr, lifetime_secs: u32) -> Attributes {
 }
 
 /// A Refresh's attributes.
-pub(super) fn refresh(peer: SocketAddr, lifetime_secs: u32) -> Attributes {
+pub fn refresh(peer: SocketAddr, lifetime_secs: u32) -> Attributes {
     let mut attributes = allocate(peer, lifetime_secs);
     attributes.remove(0);
     attributes
 }
 
 /// XOR-PEER-ADDRESS for a message of this transaction.
-pub(super) fn peer_address(peer: SocketAddr, transaction: &[u8; 12]) -> (AttributeType, Vec<u8>) {
+pub fn peer_address(peer: SocketAddr, transaction: &[u8; 12]) -> (AttributeType, Vec<u8>) {
     let mut key = [0; 16];
     key[..4].copy_from_slice(&MAGIC_COOKIE);
     key[4..].copy_from_slice(transaction);
@@ -148,7 +159,7 @@ pub(super) fn peer_address(peer: SocketAddr, transaction: &[u8; 12]) -> (Attribu
 }
 
 /// A Send indication that carries `payload`.
-pub(super) fn send_indication(peer: SocketAddr, payload: Vec<u8>) -> Vec<u8> {
+pub fn send_indication(peer: SocketAddr, payload: Vec<u8>) -> Vec<u8> {
     let transaction = rand::random();
     let attributes = vec![peer_address(peer, &transaction), (AttributeType::DATA, payload)];
     encoded(Method::SEND, MessageClass::Indication, transaction, &attributes)
@@ -170,7 +181,7 @@ fn encoded(
 }
 
 /// An error that says in words what the server refused.
-pub(super) fn refused(method: Method, code: u16) -> io::Error {
+pub fn refused(method: Method, code: u16) -> io::Error {
     let why = match code {
         0 => "the response is not signed with our password".to_owned(),
         401 => "error 401: the server does not take this name and password".to_owned(),
