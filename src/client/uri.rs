@@ -86,6 +86,16 @@ impl Uri {
         (self.host.as_str(), self.port).to_socket_addrs()
     }
 
+    /// The same with a `turn:` URI's transport written down.
+    #[must_use]
+    pub fn in_full(&self) -> Self {
+        let transport = match self.scheme {
+            Scheme::Turn => Some(self.transport()),
+            Scheme::Stun | Scheme::Udp => self.transport,
+        };
+        Self { transport, ..self.clone() }
+    }
+
     /// How to get there; UDP where nothing is said, but for `stuns:` and `turns:`.
     pub fn transport(&self) -> Transport {
         let default = if self.secure { Transport::Tcp } else { Transport::Udp };
@@ -203,5 +213,9 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Uri>().expect(text).transport(), transport, "{text}");
         }
+        let full = |text: &str| text.parse::<Uri>().expect(text).in_full().to_string();
+        assert_eq!(full("turn:a"), "turn:a:3478?transport=udp");
+        assert_eq!(full("turns:a"), "turns:a:5349?transport=tcp");
+        assert_eq!(full("stun:a"), "stun:a:3478");
     }
 }

@@ -133,7 +133,7 @@ impl Report {
         let per_second = if seconds > 0.0 { arrived as f64 / seconds } else { 0.0 };
         let loss = if counts.sent > 0 { counts.lost as f64 / counts.sent as f64 } else { 0.0 };
         Self {
-            target: options.uri.to_string(),
+            target: options.uri.in_full().to_string(),
             server,
             transport: match options.uri.transport() {
                 Transport::Udp => "udp",
