@@ -23,6 +23,7 @@ pub mod relay;
 pub mod steering;
 mod sys;
 pub mod tcp;
+pub mod tls;
 pub mod udp;
 
 pub use batch::Tally;

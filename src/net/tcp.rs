@@ -2,7 +2,7 @@
 
 mod data;
 
-use std::io::{self, Read};
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 
@@ -13,6 +13,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::net::output::{Kind, Output, Pushed, Written};
 use crate::net::sys;
+use crate::net::tls::{self, Session};
 use crate::net::udp::local_addr;
 use crate::wire::stream::{FRAME_MAX, OutOfStep, frame_length};
 
@@ -121,16 +122,34 @@ pub struct Connection {
     stream: TcpStream,
     client: SocketAddr,
     server: SocketAddr,
+    /// Between the stream and the frames, where it came by a TLS listener.
+    session: Option<Box<Session>>,
     output: Output,
     /// What has arrived of frames that are not whole. Taken out while frames are read from it,
     /// so that the connection can be written to meanwhile.
     pub input: Deframer,
 }
 
+/// What one read has brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrived {
+    /// Bytes at the front of the buffer. There may be none although others crossed the stream.
+    pub length: usize,
+    /// Nothing more will come.
+    pub ended: bool,
+    /// There may be more at once.
+    pub more: bool,
+}
+
 impl Connection {
     fn new(stream: TcpStream, client: SocketAddr, server: SocketAddr) -> Self {
         let output = Output::new(OUTPUT_LIMIT);
-        Self { stream, client, server, output, input: Deframer::default() }
+        Self { stream, client, server, session: None, output, input: Deframer::default() }
+    }
+
+    /// The same, with TLS between the stream and the frames.
+    pub fn secured(self, session: Session) -> Self {
+        Self { session: Some(Box::new(session)), ..self }
     }
 
     /// The client's address.
@@ -143,6 +162,11 @@ impl Connection {
         self.server
     }
 
+    /// Whether it is still in its handshake.
+    pub fn is_opening(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.is_opening())
+    }
+
     /// Has the connection announced under `token`, each time it becomes readable or writable.
     ///
     /// # Errors
@@ -152,18 +176,28 @@ impl Connection {
         self.stream.register(registry, token, Interest::READABLE | Interest::WRITABLE)
     }
 
-    /// Reads once; 0 is the end of the stream.
+    /// Reads once. Frames say themselves how long they are, so how the stream ends behind them
+    /// makes no difference.
     ///
     /// # Errors
     ///
     /// `WouldBlock` where nothing waits; any other is the connection's end.
-    pub fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            match self.stream.read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => return result,
+    pub fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Arrived> {
+        match self.receive_strictly(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Ok(Arrived { length: 0, ended: true, more: false })
             }
+            result => result,
         }
+    }
+
+    /// The same, but a stream that may have been cut off is an error.
+    fn receive_strictly(&mut self, buffer: &mut [u8]) -> io::Result<Arrived> {
+        if let Some(session) = &mut self.session {
+            return session.receive(&mut self.stream, buffer);
+        }
+        let length = tls::read(&mut self.stream, buffer)?;
+        Ok(Arrived { length, ended: length == 0, more: length == buffer.len() })
     }
 
     /// Queues one frame, made of `parts`; [`Connection::flush`] sends it.
@@ -171,9 +205,9 @@ impl Connection {
         self.output.push(parts, kind)
     }
 
-    /// Whether frames wait to leave.
+    /// Whether anything waits to leave.
     pub fn has_output(&self) -> bool {
-        !self.output.is_empty()
+        !self.output.is_empty() || self.session.as_ref().is_some_and(|it| it.has_output())
     }
 
     /// Sends what waits, as far as the stream takes it.
@@ -182,7 +216,21 @@ impl Connection {
     ///
     /// The stream's, which end the connection.
     pub fn flush(&mut self) -> io::Result<Written> {
-        self.output.write_to(&mut self.stream)
+        match &mut self.session {
+            None => self.output.write_to(&mut self.stream),
+            Some(session) => session.flush(&mut self.output, &mut self.stream),
+        }
+    }
+
+    /// Says that nothing will be sent behind what waits, where the protocol has a word for it.
+    pub fn end(&mut self) {
+        // Before its handshake is done nobody waits for an end.
+        if let Some(session) = &mut self.session
+            && self.output.is_empty()
+            && !session.is_opening()
+        {
+            session.finish();
+        }
     }
 }
 
@@ -271,7 +319,7 @@ const BACKLOG: i32 = 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
+    use std::io::{Read, Write};
     use std::os::fd::AsFd;
 
     use crate::net::sys::wait_readable;
@@ -339,13 +387,14 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
         client.write_all(b"there").unwrap();
         wait_readable(connection.stream.as_fd());
-        assert_eq!(connection.receive(&mut buffer).unwrap(), 5);
+        let arrived = connection.receive(&mut buffer).unwrap();
+        assert_eq!(arrived, Arrived { length: 5, ended: false, more: false });
         let pushed = connection.push([b"a", b"n", b"d back"], Kind::Control);
         assert_eq!(pushed, Pushed::Queued { dropped: 0 });
         assert_eq!(connection.flush().unwrap(), Written { bytes: 8, frames: 1 });
         client.shutdown(std::net::Shutdown::Write).unwrap();
         wait_readable(connection.stream.as_fd());
-        assert_eq!(connection.receive(&mut buffer).unwrap(), 0);
+        assert!(connection.receive(&mut buffer).unwrap().ended);
         drop(connection);
         let mut answer = Vec::new();
         client.read_to_end(&mut answer).unwrap();

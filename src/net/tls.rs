@@ -1,0 +1,206 @@
+//! TLS 1.2 and 1.3 over a client's stream (RFC 8489 §6.2.3, RFC 7443).
+//!
+//! [`Keyring`] holds what a listener proves itself with, and is exchanged as a whole when a
+//! certificate is renewed. [`Session`] is the cipher between one stream and its frames: it has no
+//! socket, so that it goes wherever its connection goes, and whoever owns both lends it the stream.
+//!
+//! The frames that wait for a client are sealed together, into as few records as they fit, and all
+//! records that one read has brought are opened at once.
+
+mod keyring;
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, IoSlice, Read, Write};
+
+use rustls::{Connection, Error};
+
+pub use self::keyring::{Identity, Keyring, Unfit};
+use crate::net::output::{Output, Written};
+use crate::net::tcp::Arrived;
+
+/// One end of a TLS connection, without its stream.
+#[derive(Debug)]
+pub struct Session {
+    tls: Connection,
+    /// What the client has sent before its handshake was done.
+    greeting: usize,
+}
+
+impl Session {
+    fn new(tls: impl Into<Connection>) -> Self {
+        Self { tls: tls.into(), greeting: 0 }
+    }
+
+    /// Whether the handshake is not done yet: until then neither side has said anything.
+    pub fn is_opening(&self) -> bool {
+        self.tls.is_handshaking()
+    }
+
+    /// Whether records wait to leave.
+    pub fn has_output(&self) -> bool {
+        self.tls.wants_write()
+    }
+
+    /// Reads `stream` once and puts what it says at the front of `buffer`, which must be longer
+    /// than [`HEADROOM`].
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` where nothing waits; `UnexpectedEof` where the stream ends without the word
+    /// that says so, that is, may have been cut off; `InvalidData` where it is not TLS, or not as
+    /// we speak it. What is to be said about that waits to leave.
+    pub(super) fn receive(
+        &mut self,
+        stream: &mut impl Read,
+        buffer: &mut [u8],
+    ) -> io::Result<Arrived> {
+        let (mut length, mut ended) = self.open(buffer)?;
+        if length > 0 || ended {
+            return Ok(Arrived { length, ended: length == 0, more: true });
+        }
+        let room = buffer.len() - HEADROOM;
+        let read = read(stream, &mut buffer[HEADROOM..])?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let (mut next, end) = (HEADROOM, HEADROOM + read);
+        while next < end && !ended {
+            let opening = self.is_opening();
+            let taken = self.tls.read_tls(&mut &buffer[next..end])?;
+            self.tls.process_new_packets().map_err(invalid)?;
+            next += taken;
+            // What comes out is no longer than what went in and the part of a record that was
+            // there before: it does not reach what has not gone in yet.
+            let (opened, closed) = self.open(&mut buffer[length..next])?;
+            (length, ended) = (length + opened, closed);
+            if opening {
+                self.greeting += taken;
+                if self.greeting > GREETING_MAX {
+                    return Err(invalid(Error::General("an endless handshake".to_owned())));
+                }
+            }
+        }
+        Ok(Arrived { length, ended: ended && length == 0, more: ended || read == room })
+    }
+
+    /// What has been decrypted, and whether the client has said that there will be no more.
+    fn open(&mut self, plain: &mut [u8]) -> io::Result<(usize, bool)> {
+        let mut length = 0;
+        while length < plain.len() {
+            match self.tls.reader().read(&mut plain[length..]) {
+                Ok(0) => return Ok((length, true)),
+                Ok(opened) => length += opened,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((length, false))
+    }
+
+    /// Seals what waits in `output` and sends it, as far as the stream takes it.
+    ///
+    /// # Errors
+    ///
+    /// The stream's, which end the connection.
+    pub(super) fn flush(
+        &mut self,
+        output: &mut Output,
+        stream: &mut impl Write,
+    ) -> io::Result<Written> {
+        match self.send(stream) {
+            Ok(()) => output.write_to(&mut Sealing { session: self, stream }),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Written::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends the records that wait.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` while some are left; otherwise the stream's.
+    pub(super) fn send(&mut self, stream: &mut impl Write) -> io::Result<()> {
+        while self.tls.wants_write() {
+            match self.tls.write_tls(stream) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// What writes into `stream`, sealed.
+    pub(super) fn sealing<'a, S: Write>(&'a mut self, stream: &'a mut S) -> Sealing<'a, S> {
+        Sealing { session: self, stream }
+    }
+
+    /// Says that nothing more will be sent: without this word the far end can't tell an end from a
+    /// cut. It waits to leave.
+    pub(super) fn finish(&mut self) {
+        self.tls.send_close_notify();
+    }
+}
+
+/// A stream that seals what is written to it.
+#[derive(Debug)]
+pub(super) struct Sealing<'a, S> {
+    session: &'a mut Session,
+    stream: &'a mut S,
+}
+
+impl<S: Write> Sealing<'_, S> {
+    /// Seals nothing while the stream has not taken what was sealed before, so that what can't be
+    /// sent waits where frames can still be dropped.
+    fn seal(
+        &mut self,
+        seal: impl FnOnce(&mut Connection) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        self.session.send(self.stream)?;
+        if self.session.is_opening() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let sealed = seal(&mut self.session.tls)?;
+        match self.session.send(self.stream) {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+            _ => Ok(sealed),
+        }
+    }
+}
+
+impl<S: Write> Write for Sealing<'_, S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.seal(|tls| tls.writer().write(bytes))
+    }
+
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.seal(|tls| tls.writer().write_vectored(parts))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.session.send(self.stream)
+    }
+}
+
+/// Reads once.
+pub(super) fn read(stream: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match stream.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+fn invalid(error: Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+/// The longest record that can arrive (RFC 5246 §6.2.3), and so the most that can have been kept of
+/// one that was not whole.
+pub const HEADROOM: usize = 5 + 16_384 + 2048;
+
+/// Bytes of a client's handshake: a ClientHello with keys of post-quantum size has two thousand.
+const GREETING_MAX: usize = 16 * 1024;

@@ -1,0 +1,247 @@
+use super::*;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use rcgen::generate_simple_self_signed;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
+
+use crate::net::output::{Kind, Pushed};
+use crate::net::tcp::READ_BYTES;
+
+/// Both directions of a stream; whoever reads takes everything that there is.
+#[derive(Debug, Default)]
+struct Wire {
+    to_server: VecDeque<u8>,
+    to_client: Vec<u8>,
+    /// How much the client's side takes before it is full.
+    room: usize,
+}
+
+impl Read for Wire {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.to_server.read(buffer)? {
+            0 => Err(io::ErrorKind::WouldBlock.into()),
+            length => Ok(length),
+        }
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = bytes.len().min(self.room);
+        if length == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.room -= length;
+        self.to_client.extend_from_slice(&bytes[..length]);
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A session with a client, and the stream between them.
+struct Pair {
+    session: Session,
+    client: ClientConnection,
+    wire: Wire,
+    output: Output,
+    buffer: Vec<u8>,
+}
+
+impl Pair {
+    /// Before the handshake.
+    fn new() -> Self {
+        let made = generate_simple_self_signed(vec!["turn.example.org".to_owned()]).unwrap();
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let identity = Identity::new(vec![made.cert.der().clone()], key, &[]).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(made.cert.der().clone()).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = "turn.example.org".try_into().unwrap();
+        Self {
+            session: Keyring::new(vec![identity]).unwrap().session().unwrap(),
+            client: ClientConnection::new(Arc::new(config), name).unwrap(),
+            wire: Wire { room: usize::MAX, ..Wire::default() },
+            output: Output::new(1 << 20),
+            buffer: vec![0; READ_BYTES],
+        }
+    }
+
+    /// After it.
+    fn open() -> Self {
+        let mut pair = Self::new();
+        while pair.session.is_opening() || pair.client.is_handshaking() {
+            pair.client_sends();
+            assert_eq!(pair.receive().unwrap(), b"");
+            pair.flush();
+            pair.client_hears();
+        }
+        pair
+    }
+
+    fn client_sends(&mut self) {
+        while self.client.wants_write() {
+            self.client.write_tls(&mut self.wire.to_server).unwrap();
+        }
+    }
+
+    /// What the session makes of what is on the wire.
+    fn receive(&mut self) -> io::Result<Vec<u8>> {
+        match self.session.receive(&mut self.wire, &mut self.buffer) {
+            Ok(arrived) => Ok(self.buffer[..arrived.length].to_vec()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn flush(&mut self) -> Written {
+        self.session.flush(&mut self.output, &mut self.wire).unwrap()
+    }
+
+    /// What the client makes of what was sent to it.
+    fn client_hears(&mut self) -> Vec<u8> {
+        let (sent, mut plain) = (std::mem::take(&mut self.wire.to_client), Vec::new());
+        let mut sent = &sent[..];
+        while !sent.is_empty() {
+            self.client.read_tls(&mut sent).unwrap();
+            self.client.process_new_packets().unwrap();
+            match self.client.reader().read_to_end(&mut plain) {
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => panic!("{error}"),
+                _ => {}
+            }
+        }
+        plain
+    }
+
+    /// The records on their way to the client.
+    fn records(&self) -> usize {
+        let (mut rest, mut records) = (&self.wire.to_client[..], 0);
+        while let Some((header, behind)) = rest.split_first_chunk::<5>() {
+            rest = &behind[usize::from(u16::from_be_bytes([header[3], header[4]]))..];
+            records += 1;
+        }
+        records
+    }
+}
+
+#[test]
+fn frames_that_wait_together_leave_in_one_record() {
+    let mut pair = Pair::open();
+    pair.client_hears();
+    for number in 0..12_u8 {
+        let pushed = pair.output.push([&[number; 1200], &[], &[]], Kind::Media);
+        assert_eq!(pushed, Pushed::Queued { dropped: 0 });
+    }
+    assert_eq!(pair.flush(), Written { bytes: 14_400, frames: 12 });
+    assert_eq!(pair.records(), 1);
+    let expected: Vec<u8> = (0..12_u8).flat_map(|number| [number; 1200]).collect();
+    assert!(pair.client_hears() == expected);
+}
+
+#[test]
+fn records_that_arrive_together_are_opened_at_once() {
+    let mut pair = Pair::open();
+    let mut expected = Vec::new();
+    for number in 0..20_u8 {
+        let frame = vec![number; 100 * usize::from(number)];
+        pair.client.writer().write_all(&frame).unwrap();
+        pair.client_sends();
+        expected.extend(frame);
+    }
+    assert!(pair.receive().unwrap() == expected);
+}
+
+#[test]
+fn whatever_the_stream_is_cut_into_the_same_bytes_come_out_and_none_waits_inside() {
+    for step in [1, 7, 100, 5000, 20_000, 47_098, 47_099, READ_BYTES] {
+        let mut pair = Pair::open();
+        let expected: Vec<u8> = (0..200_000_u32).map(|at| (at / 7) as u8).collect();
+        for part in expected.chunks(16_384) {
+            pair.client.writer().write_all(part).unwrap();
+            pair.client_sends();
+        }
+        let sent: Vec<u8> = pair.wire.to_server.drain(..).collect();
+        let mut came: Vec<u8> = Vec::new();
+        for part in sent.chunks(step) {
+            pair.wire.to_server.extend(part);
+            // Nobody asks again where it was said that there is no more.
+            while let Ok(arrived) = pair.session.receive(&mut pair.wire, &mut pair.buffer)
+                && {
+                    came.extend(&pair.buffer[..arrived.length]);
+                    arrived.more
+                }
+            {}
+        }
+        assert!(came == expected, "cut every {step} bytes");
+    }
+}
+
+#[test]
+fn what_the_stream_does_not_take_waits_as_frames_and_not_as_records() {
+    let mut pair = Pair::open();
+    pair.wire.room = 1000;
+    for _ in 0..100 {
+        let pushed = pair.output.push([&[7; 5000], &[], &[]], Kind::Media);
+        assert_eq!(pushed, Pushed::Queued { dropped: 0 });
+    }
+    pair.flush();
+    let sealed = 500_000 - pair.output.len();
+    assert!(sealed <= 64 * 1024, "{sealed} bytes were sealed for a stream that is full");
+    assert!(pair.session.has_output());
+    pair.wire.room = usize::MAX;
+    pair.flush();
+    assert!(!pair.session.has_output() && pair.output.is_empty());
+    assert!(pair.client_hears() == [7; 500_000]);
+}
+
+#[test]
+fn the_end_of_a_session_is_told_from_a_cut() {
+    let mut pair = Pair::open();
+    pair.client.writer().write_all(b"last words").unwrap();
+    pair.client.send_close_notify();
+    pair.client_sends();
+    let arrived = pair.session.receive(&mut pair.wire, &mut pair.buffer).unwrap();
+    assert_eq!(arrived, Arrived { length: 10, ended: false, more: true });
+    let arrived = pair.session.receive(&mut pair.wire, &mut pair.buffer).unwrap();
+    assert!(arrived.ended);
+
+    let mut pair = Pair::open();
+    let cut = pair.session.receive(&mut io::empty(), &mut pair.buffer).unwrap_err();
+    assert_eq!(cut.kind(), io::ErrorKind::UnexpectedEof);
+}
+
+#[test]
+fn what_is_no_tls_is_answered_with_an_alert() {
+    let mut pair = Pair::new();
+    pair.wire.to_server.extend(b"GET / HTTP/1.1\r\n\r\n");
+    assert_eq!(pair.receive().unwrap_err().kind(), io::ErrorKind::InvalidData);
+    pair.flush();
+    assert_eq!(pair.wire.to_client[0], 21, "the content type of alerts");
+}
+
+#[test]
+fn a_handshake_without_an_end_is_cut_short() {
+    let mut pair = Pair::new();
+    // A ClientHello that says to be as long as they may be, in records of a thousand bytes.
+    let mut hello = vec![1, 0, 0xff, 0xf0];
+    hello.resize(60_000, 0);
+    let mut taken = 0;
+    let failed = hello.chunks(1000).any(|part| {
+        let [high, low] = (part.len() as u16).to_be_bytes();
+        pair.wire.to_server.extend([22, 3, 1, high, low]);
+        pair.wire.to_server.extend(part);
+        taken += part.len();
+        pair.receive().is_err()
+    });
+    assert!(failed && taken <= GREETING_MAX + 1000, "{taken} bytes were taken");
+}
