@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::num::NonZero;
+use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
@@ -16,16 +17,21 @@ use tokio::task::JoinError;
 use tokio::time::{interval, sleep};
 use tracing::{info, warn};
 
+use crate::control::certificates::Certificates;
 use crate::control::config::{Config, ConfigError, DISCOVERY};
 use crate::control::http::{self, HttpSettings};
 use crate::control::{interfaces, quickstart};
 use crate::net::steering::Steering;
+use crate::net::tls::Keyring;
 use crate::net::{self, Offload, relay, tcp, udp};
 use crate::turn::Lifetime;
 use crate::worker::{self, CrowdLimits, Failure, QuotaLimits, WorkerHandle, WorkerSetup};
 
 /// How often the main thread looks whether all workers are well.
 const WATCH_EVERY: Duration = Duration::from_millis(200);
+
+/// How often the main thread looks whether certificates have changed.
+const FILES_EVERY: Duration = Duration::from_secs(1);
 
 /// How often a draining server looks whether anything is left.
 const DRAIN_LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -48,20 +54,30 @@ pub fn run(config: Config) -> Result<(), ServeError> {
         workers => usize::from(workers),
     };
     let offload = Offload::choose(config.gso, config.gro, &kernel_release());
+    let certificates = certificates(&config)?;
     let steering = match config.steer {
         true => Some(Steering::new(random()?)),
         false => None,
     };
-    let bound = Bound::bind(&config, workers, udp::Options { offload, steering })?;
+    let mut bound = Bound::bind(&config, workers, udp::Options { offload, steering })?;
     bound.check_sockets(config.steer);
     let up = bound.up();
-    let http = bound.http;
     // Before anything answers: whoever sees the server up may tell it to stop.
     let control = Control::new()?;
-    let handles = start_workers(&config, &found, bound.udp, bound.tcp, &up, offload)?;
+    let keyring = certificates.as_ref().map(Certificates::keyring);
+    let handles = start_workers(&config, &found, &mut bound, keyring, &up, offload)?;
     announce(&config, &found, &up, workers, offload);
-    let result = control.serve(&config, &up, http, &handles);
+    let result = control.serve(&config, &up, bound.http, certificates, &handles);
     finish(handles, result)
+}
+
+/// The certificates that the listeners need. What is doubtful about them is said.
+fn certificates(config: &Config) -> Result<Option<Certificates>, ServeError> {
+    let Some((certificates, doubts)) = Certificates::load(config)? else { return Ok(None) };
+    for doubt in doubts {
+        warn!("{doubt}");
+    }
+    Ok(Some(certificates))
 }
 
 /// The listeners: for each address what each worker has there. Those of NAT discovery stand behind
@@ -69,6 +85,7 @@ pub fn run(config: Config) -> Result<(), ServeError> {
 struct Bound {
     udp: Vec<Vec<udp::Pair>>,
     tcp: Vec<Vec<tcp::Listener>>,
+    tls: Vec<Vec<tcp::Listener>>,
     http: Vec<TcpListener>,
     /// How many of `udp` and of `tcp` are those of `[listen]`.
     named: (usize, usize),
@@ -81,6 +98,8 @@ pub struct Up {
     pub udp: Vec<SocketAddr>,
     /// STUN and TURN over TCP.
     pub tcp: Vec<SocketAddr>,
+    /// STUN and TURN over TLS.
+    pub tls: Vec<SocketAddr>,
     /// The page, signalling and credentials.
     pub http: Vec<SocketAddr>,
     /// NAT discovery, where no other listener serves it already.
@@ -107,6 +126,7 @@ impl Bound {
         let mut bound = Self {
             udp: bind_all(config, "udp", &listen.udp, udp)?,
             tcp: bind_all(config, "tcp", &listen.tcp, tcp)?,
+            tls: bind_all(config, "tls", &listen.tls, tcp)?,
             http: bind_all(config, "http", &listen.http, TcpListener::bind)?,
             named: (0, 0),
         };
@@ -121,9 +141,11 @@ impl Bound {
         let udp = self.udp.iter().flat_map(|l| l.first()).map(|pair| pair.requests.local_addr());
         let tcp = self.tcp.iter().flat_map(|l| l.first()).map(tcp::Listener::local_addr);
         let (named_udp, named_tcp) = self.named;
+        let tls = self.tls.iter().flat_map(|l| l.first()).map(tcp::Listener::local_addr);
         Up {
             udp: udp.clone().take(named_udp).collect(),
             tcp: tcp.clone().take(named_tcp).collect(),
+            tls: tls.collect(),
             http: self.http.iter().filter_map(|listener| listener.local_addr().ok()).collect(),
             discovery: udp.skip(named_udp).chain(tcp.skip(named_tcp)).collect(),
         }
@@ -174,13 +196,15 @@ fn lacks_family(error: &io::Error) -> bool {
 fn start_workers(
     config: &Config,
     found: &[IpAddr],
-    mut udp: Vec<Vec<udp::Pair>>,
-    mut tcp: Vec<Vec<tcp::Listener>>,
+    bound: &mut Bound,
+    keyring: Option<&Arc<Keyring>>,
     up: &Up,
     offload: Offload,
 ) -> Result<Vec<WorkerHandle>, ServeError> {
     let cannot = |error: &io::Error| ServeError::io("the workers cannot be started", error);
-    let workers = udp.first().map(Vec::len).or_else(|| tcp.first().map(Vec::len)).unwrap_or(0);
+    let Bound { udp, tcp, tls, .. } = bound;
+    let streams = [tcp.first(), tls.first()].into_iter().flatten().map(Vec::len).next();
+    let workers = udp.first().map(Vec::len).or(streams).unwrap_or(0);
     let limits = &config.limits;
     let quota =
         QuotaLimits { per_user: limits.allocations_per_user, total: limits.allocations_total };
@@ -195,13 +219,19 @@ fn start_workers(
         let mut core = config.turn(found, share, workers as u16);
         // Ports that the system chose are known only now.
         core.acl.listening_ports.extend(
-            [&up.udp, &up.tcp, &up.http, &up.discovery].into_iter().flatten().map(SocketAddr::port),
+            [&up.udp, &up.tcp, &up.tls, &up.http, &up.discovery]
+                .into_iter()
+                .flatten()
+                .map(SocketAddr::port),
         );
         let setup = WorkerSetup {
             core,
             seed: random()?,
             udp: udp.iter_mut().filter_map(Vec::pop).collect(),
             tcp: tcp.iter_mut().filter_map(Vec::pop).collect(),
+            tls: tls.iter_mut().filter_map(Vec::pop).collect(),
+            keyring: keyring.cloned(),
+            tls_limits: limits.tls(),
             relay: relay::Options { offload, ..relay::Options::default() },
             idle: Lifetime::from_secs(limits.tcp_idle_secs),
             gather: config.gather,
@@ -227,7 +257,7 @@ fn announce(config: &Config, found: &[IpAddr], up: &Up, workers: usize, offload:
         info!("{line}");
     }
     if config.made_up {
-        quickstart::print(config, found, &up.udp, &up.tcp, &up.http);
+        quickstart::print(config, found, &up.udp, &up.tcp, &up.tls, &up.http);
     }
 }
 
@@ -267,10 +297,11 @@ impl Control {
         config: &Config,
         up: &Up,
         http: Vec<TcpListener>,
+        certificates: Option<Certificates>,
         workers: &[WorkerHandle],
     ) -> Result<(), ServeError> {
         let Self { runtime, mut signals } = self;
-        let settings = HttpSettings::from_config(config, &up.udp, &up.tcp);
+        let settings = HttpSettings::from_config(config, &up.udp, &up.tcp, &up.tls);
         runtime.block_on(async {
             let (end, ended) = tokio::sync::oneshot::channel::<()>();
             let mut page = tokio::spawn(http::serve(http, settings, async {
@@ -279,7 +310,7 @@ impl Control {
             }));
             let drain = Duration::from_secs(config.drain_secs.into());
             tokio::select! {
-                result = watch(workers, &mut signals) => result?,
+                result = watch(workers, certificates, &mut signals) => result?,
                 ended = &mut page => {
                     http_result(ended)?;
                     return Err(ServeError { cause: "the HTTP side ended by itself".to_owned() });
@@ -300,14 +331,27 @@ fn http_result(ended: Result<io::Result<()>, JoinError>) -> Result<(), ServeErro
 }
 
 /// Waits until the server is told to stop.
-async fn watch(workers: &[WorkerHandle], signals: &mut Signals) -> Result<(), ServeError> {
+async fn watch(
+    workers: &[WorkerHandle],
+    mut certificates: Option<Certificates>,
+    signals: &mut Signals,
+) -> Result<(), ServeError> {
     let mut look = interval(WATCH_EVERY);
+    let mut look_at_files = interval(FILES_EVERY);
     loop {
         tokio::select! {
             _ = signals.terminate.recv() => return Ok(()),
             _ = signals.interrupt.recv() => return Ok(()),
             _ = signals.hangup.recv() => {
+                if let Some(certificates) = &mut certificates {
+                    certificates.read_again();
+                }
                 warn!("SIGHUP: this version reads its configuration at start only");
+            }
+            _ = look_at_files.tick() => {
+                if let Some(certificates) = &mut certificates {
+                    certificates.look();
+                }
             }
             _ = look.tick() => {
                 if let Some(worker) = workers.iter().find(|worker| worker.is_finished()) {

@@ -36,6 +36,21 @@ fn check_config_says_all_that_is_wrong() {
 }
 
 #[test]
+fn check_config_looks_into_the_files_that_a_listener_needs() {
+    let tls = "[tls]\ncertificate = \"nowhere.pem\"\n";
+    let output = Place::with(tls).run(&["check-config"]);
+    assert_eq!(output.code, 0, "no listener needs it: {output:?}");
+    let place = Place::with(&format!("[listen]\ntls = [\"127.0.0.1:5349\"]\n{tls}"));
+    for command in ["check-config", "serve"] {
+        let output = place.run(&[command]);
+        assert_eq!(output.code, 1, "{output:?}");
+        let said = output.stdout + &output.stderr;
+        let words = "turnserver.toml:4: [tls] certificate: nowhere.pem cannot be read";
+        assert!(said.contains(words) && said.contains("cure: "), "{said}");
+    }
+}
+
+#[test]
 fn check_config_without_a_file_means_the_built_in_defaults() {
     let output = Place::empty().run(&["check-config"]);
     assert_eq!(output.code, 0, "{output:?}");

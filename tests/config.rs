@@ -142,7 +142,22 @@ const WRONG: &[(&str, usize, &str, &str)] = &[
     ),
     ("[listen]\nhttp = [\"127.0.0.1:3478\"]", 2, "taken by [listen] tcp", "127.0.0.1:8080"),
     ("[listen]\nudp = []\ntcp = []\nhttp = []", 2, "nothing to do", "udp = ["),
-    ("[listen]\ntls = [\"0.0.0.0:5349\"]", 2, "no TLS listener", "tls = []"),
+    ("[listen]\ntls = [\"127.0.0.1:3478\"]", 2, "taken by [listen] tcp", "127.0.0.1:5349"),
+    (
+        "[listen]\ntls = [\"127.0.0.1:443\"]\nhttp = [\"0.0.0.0:443\"]",
+        3,
+        "taken by [listen] tls",
+        "0.0.0.0:8080",
+    ),
+    ("[tls]\nkey = \"\"", 2, "none is named", "key.pem"),
+    ("[tls]\nmore = [{ certificate = \"a\" }]", 2, "missing field", "b-key.pem"),
+    ("[tls]\nmore = [\"a.pem\"]", 2, "found text", "b-key.pem"),
+    (
+        "[tls]\nmore = [\n{ certificat = \"\", certificate = \"a\", key = \"b\" }]",
+        3,
+        "unknown key",
+        "`certificate`?",
+    ),
     ("[listen]\ndtls = [\"0.0.0.0:5349\"]", 2, "no DTLS listener", "dtls = []"),
     // NAT discovery.
     (

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use serde_json::json;
 
+use crate::control::certificates::Certificates;
 use crate::control::clock::unix_secs;
 use crate::control::config::{Config, ConfigError, DEFAULT_FILE};
 use crate::control::{credentials, interfaces, log};
@@ -117,6 +118,13 @@ impl Cli {
                 return Ok(ExitCode::FAILURE);
             }
         };
+        let certificates = match Certificates::load(&config) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                writeln!(out, "{error}")?;
+                return Ok(ExitCode::FAILURE);
+            }
+        };
         match &config.path {
             Some(path) => writeln!(out, "{}: fine", path.display())?,
             None => writeln!(out, "no {DEFAULT_FILE} here: the built-in defaults, fine")?,
@@ -125,7 +133,8 @@ impl Cli {
         for line in config.summary(&found) {
             writeln!(out, "    {line}")?;
         }
-        for doubt in config.doubts(&found) {
+        let about_files = certificates.map(|(_, doubts)| doubts).unwrap_or_default();
+        for doubt in config.doubts(&found).into_iter().chain(about_files) {
             writeln!(out, "    doubt: {doubt}")?;
         }
         Ok(ExitCode::SUCCESS)

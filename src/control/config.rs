@@ -26,7 +26,7 @@ use sha2::Sha256;
 
 pub use self::discovery::DISCOVERY;
 pub use self::error::{ConfigError, Problem};
-pub use self::file::{Limits, Log, Signalling, Tls};
+pub use self::file::{Limits, Log, Signalling};
 
 use self::check::Check;
 use self::file::File;
@@ -37,6 +37,7 @@ use crate::turn;
 use crate::turn::acl::Acl;
 use crate::turn::config::{Alternates, Credentials, Software};
 use crate::turn::moment::Lifetime;
+use crate::worker::TlsLimits;
 
 /// Everything that the operator decides.
 #[derive(Clone, Debug)]
@@ -53,8 +54,8 @@ pub struct Config {
     pub discovery: turn::config::Discovery,
     /// Where relayed addresses come from.
     pub relay: Relay,
-    /// Certificate and key.
-    pub tls: Tls,
+    /// Certificates and their keys, the one for clients that ask for no name first.
+    pub tls: Vec<CertificateFiles>,
     /// Who may allocate, and the key of the nonces.
     pub credentials: Credentials,
     /// Whether the secret in `credentials` was made up at start, because none was configured: it
@@ -93,10 +94,23 @@ pub struct Listen {
     pub udp: Vec<SocketAddr>,
     /// STUN and TURN over TCP.
     pub tcp: Vec<SocketAddr>,
+    /// STUN and TURN over TLS.
+    pub tls: Vec<SocketAddr>,
     /// Signalling, console, credentials, metrics, health.
     pub http: Vec<SocketAddr>,
     /// Where in the file each address stands, by the list it is in.
     lines: Vec<(&'static str, SocketAddr, usize)>,
+}
+
+/// Where a certificate chain and its key are. A relative path starts where the configuration is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The chain, PEM, its own certificate first.
+    pub certificate: PathBuf,
+    /// The private key, PEM.
+    pub key: PathBuf,
+    /// The line that names them, or that needs them.
+    pub line: Option<usize>,
 }
 
 /// Where relayed addresses come from.
@@ -149,7 +163,13 @@ impl Config {
             let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
             unreadable("this is not UTF-8".to_owned(), "save the file as UTF-8", Some(line))
         })?;
-        let config = Self::parse(&name, &text, rng)?;
+        let mut config = Self::parse(&name, &text, rng)?;
+        if let Some(directory) = path.parent() {
+            for files in &mut config.tls {
+                files.certificate = directory.join(&files.certificate);
+                files.key = directory.join(&files.key);
+            }
+        }
         Ok(Self { path: Some(path.to_owned()), ..config })
     }
 
@@ -183,6 +203,7 @@ impl Config {
         let discovery = check.discovery(&file.nat_discovery, &mut listen);
         let alternates = check.alternates(&file.alternates, &listen);
         let relay = check.relay(&file.relay);
+        let tls = check.tls(&file.tls);
         let users = check.auth(&file.auth);
         let username_anonymity = file.auth.username_anonymity;
         let third_party = check.third_party(&file);
@@ -205,7 +226,7 @@ impl Config {
             listen,
             discovery,
             relay,
-            tls: file.tls,
+            tls,
             credentials: Credentials { users, secrets, username_anonymity, nonce_key, third_party },
             made_up,
             peers,
@@ -269,11 +290,17 @@ impl Config {
 impl Listen {
     /// Every address, whatever the listener.
     pub fn all(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        [&self.udp, &self.tcp, &self.http].into_iter().flatten().copied()
+        [&self.udp, &self.tcp, &self.tls, &self.http].into_iter().flatten().copied()
     }
 }
 
 impl Limits {
+    /// The limits of TLS handshakes.
+    pub fn tls(&self) -> TlsLimits {
+        let handshake = Lifetime::from_secs(self.tls_handshake_secs);
+        TlsLimits { handshakes: self.tls_handshakes, handshake }
+    }
+
     /// The core's share of the limits.
     pub fn turn(&self) -> turn::config::Limits {
         turn::config::Limits {

@@ -24,11 +24,14 @@ pub fn time_limited(secret: &[u8], user: &str, expires_unix: u64) -> (String, St
 pub fn uris(config: &Config, found: &[IpAddr]) -> (Vec<String>, Vec<String>) {
     let host = host(config, found);
     let port = |listeners: &[SocketAddr]| listeners.first().map(SocketAddr::port);
-    let (udp, tcp) = (port(&config.listen.udp), port(&config.listen.tcp));
+    let [udp, tcp, tls] =
+        [&config.listen.udp, &config.listen.tcp, &config.listen.tls].map(|l| port(l));
     let stun = udp.map(|port| format!("stun:{host}:{port}"));
     let turn_udp = udp.map(|port| format!("turn:{host}:{port}?transport=udp"));
     let turn_tcp = tcp.map(|port| format!("turn:{host}:{port}?transport=tcp"));
-    (stun.into_iter().collect(), turn_udp.into_iter().chain(turn_tcp).collect())
+    let turns = tls.map(|port| format!("turns:{host}:{port}?transport=tcp"));
+    let turn = [turn_udp, turn_tcp, turns].into_iter().flatten();
+    (stun.into_iter().collect(), turn.collect())
 }
 
 /// What clients call this server: what is configured, else what the world sees, else what it

@@ -72,14 +72,19 @@ pub struct HttpSettings {
 impl HttpSettings {
     /// As the operator wants it, for TURN listeners that are up at these addresses.
     #[must_use]
-    pub fn from_config(config: &Config, udp: &[SocketAddr], tcp: &[SocketAddr]) -> Self {
+    pub fn from_config(
+        config: &Config,
+        udp: &[SocketAddr],
+        tcp: &[SocketAddr],
+        tls: &[SocketAddr],
+    ) -> Self {
         let signalling = &config.signalling;
         Self {
             access: Access::from_demo(signalling.demo),
             origins: signalling.origins.clone(),
             trusted_proxies: config.proxies.clone(),
             limits: signalling.limits(),
-            ice: IceSource::from_config(config, udp, tcp),
+            ice: IceSource::from_config(config, udp, tcp, tls),
             connections: signalling.http_connections,
             connections_per_source: signalling.http_connections_per_source,
             ..Self::default()

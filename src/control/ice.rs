@@ -87,14 +87,19 @@ pub struct NoSecret;
 impl IceSource {
     /// For the listeners that are up at these addresses.
     #[must_use]
-    pub fn from_config(config: &Config, udp: &[SocketAddr], tcp: &[SocketAddr]) -> Self {
+    pub fn from_config(
+        config: &Config,
+        udp: &[SocketAddr],
+        tcp: &[SocketAddr],
+        tls: &[SocketAddr],
+    ) -> Self {
         let port = |addresses: &[SocketAddr]| addresses.first().map(SocketAddr::port);
         Self {
             secret: config.credentials.secrets.first().map(|secret| secret.as_bytes().to_vec()),
             stun_udp_port: port(udp),
             turn_udp_port: port(udp),
             turn_tcp_port: port(tcp),
-            turns_tcp_port: None,
+            turns_tcp_port: port(tls),
             public_host: config.signalling.public_host.clone(),
             ttl_max_secs: config.signalling.ttl_secs,
         }

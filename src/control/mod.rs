@@ -2,6 +2,7 @@
 //! must be, and never on a packet's road.
 
 pub mod access;
+pub mod certificates;
 pub mod cli;
 pub mod clock;
 pub mod config;

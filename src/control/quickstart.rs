@@ -19,9 +19,10 @@ pub fn print(
     found: &[IpAddr],
     udp: &[SocketAddr],
     tcp: &[SocketAddr],
+    tls: &[SocketAddr],
     http: &[SocketAddr],
 ) {
-    let text = text(config, found, udp, tcp, http, unix_secs());
+    let text = text(config, found, [udp, tcp, tls, http], unix_secs());
     let mut out = io::stdout().lock();
     // Nobody may be reading; the server runs all the same.
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
@@ -30,12 +31,10 @@ pub fn print(
 fn text(
     config: &Config,
     found: &[IpAddr],
-    udp: &[SocketAddr],
-    tcp: &[SocketAddr],
-    http: &[SocketAddr],
+    [udp, tcp, tls, http]: [&[SocketAddr]; 4],
     now: u64,
 ) -> String {
-    let source = IceSource::from_config(config, udp, tcp);
+    let source = IceSource::from_config(config, udp, tcp, tls);
     let reached = reachable(found, udp.first().or_else(|| tcp.first()));
     let host = source.host(None, reached);
     let mut text = String::new();

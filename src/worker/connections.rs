@@ -1,13 +1,13 @@
 //! The TCP connections of one worker, and until when they stay.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
 use crate::net::tcp::Connection;
 use crate::turn::{ConnectionBind, FiveTuple, Lifetime, Moment, Path, Transport};
 use crate::worker::crowd::Refused;
-use crate::worker::setup::Shared;
+use crate::worker::setup::{Shared, TlsLimits};
 use crate::worker::token::{CONNECTIONS_MAX, Place, Way};
 
 /// The table of connections.
@@ -16,6 +16,14 @@ pub(super) struct Connections {
     shared: Arc<Shared>,
     /// How long a connection without an allocation may go without a whole frame.
     idle: Lifetime,
+    /// How long a handshake may take.
+    handshake: Lifetime,
+    /// Handshakes that may be under way.
+    handshakes_max: usize,
+    /// Connections in their handshake, in the order in which they came.
+    opening: BTreeMap<u64, Place>,
+    /// Connections that came with a handshake before them.
+    openings: u64,
     slots: Vec<Slot>,
     free: Vec<u32>,
     open: usize,
@@ -37,7 +45,7 @@ struct Slot {
 #[derive(Debug)]
 pub(super) struct Client {
     pub connection: Connection,
-    /// When a whole frame, or the connection, last arrived.
+    /// When a whole frame, or the connection, last arrived, or its handshake was done.
     pub last_frame: Moment,
     /// It stands in the queue of sockets that have something to read.
     pub queued: bool,
@@ -53,9 +61,16 @@ pub(super) struct Client {
     pub closing: Option<Moment>,
     /// Its last frame was this ConnectionBind; what follows is not read here.
     pub binding: Option<Box<ConnectionBind>>,
+    /// Its handshake is under way: which one it is.
+    opening: Option<u64>,
 }
 
 impl Client {
+    /// Whether its handshake is under way.
+    pub(super) fn is_opening(&self) -> bool {
+        self.opening.is_some()
+    }
+
     /// The client's 5-tuple.
     pub(super) fn tuple(&self) -> FiveTuple {
         FiveTuple {
@@ -67,8 +82,12 @@ impl Client {
 }
 
 impl Connections {
-    pub(super) fn new(shared: Arc<Shared>, idle: Lifetime) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, idle: Lifetime, tls: TlsLimits) -> Self {
         Self {
+            handshakes_max: tls.handshakes.div_ceil(shared.mailboxes.len()),
+            handshake: tls.handshake,
+            opening: BTreeMap::new(),
+            openings: 0,
             shared,
             idle,
             slots: Vec::new(),
@@ -102,6 +121,12 @@ impl Connections {
         });
         let slot = &mut self.slots[index as usize];
         slot.place = slot.place.next();
+        let opening = connection.is_opening().then(|| {
+            self.openings += 1;
+            self.opening.insert(self.openings, slot.place);
+            self.openings
+        });
+        let patience = if opening.is_some() { self.handshake.min(self.idle) } else { self.idle };
         slot.client = Some(Client {
             connection,
             last_frame: now,
@@ -112,10 +137,11 @@ impl Connections {
             ending: false,
             closing: None,
             binding: None,
+            opening,
         });
         self.open += 1;
         let place = slot.place;
-        self.watch(index, now + self.idle);
+        self.watch(index, now + patience);
         Ok(place)
     }
 
@@ -132,7 +158,26 @@ impl Connections {
         let client = slot.client.take()?;
         self.free.push(place.index);
         self.open -= 1;
+        if let Some(opening) = client.opening {
+            self.opening.remove(&opening);
+        }
         Some(client)
+    }
+
+    /// The handshake of this connection is done.
+    pub(super) fn opened(&mut self, now: Moment, place: Place) {
+        let Some(client) = self.get(place) else { return };
+        client.last_frame = now;
+        if let Some(opening) = client.opening.take() {
+            self.opening.remove(&opening);
+        }
+    }
+
+    /// The oldest connection in its handshake, where there are more than there may be: it has had
+    /// the most time, and whoever comes with honest intent needs little.
+    pub(super) fn crowded_out(&self) -> Option<Place> {
+        let too_many = self.opening.len() > self.handshakes_max;
+        self.opening.values().next().copied().filter(|_| too_many)
     }
 
     /// The connection of this name.
@@ -190,9 +235,10 @@ impl Connections {
             }
             slot.watched = None;
             let Some(client) = &slot.client else { continue };
-            let idle = self.idle;
+            let (idle, handshake) = (self.idle, self.handshake);
             let deadline = match client.closing {
                 Some(deadline) => deadline,
+                None if client.is_opening() => client.last_frame + handshake.min(idle),
                 None if is_busy(client) => now + idle,
                 None => client.last_frame + idle,
             };

@@ -61,11 +61,12 @@ use mio::{Events, Interest, Poll};
 pub use crowd::{Crowd, CrowdLimits, Refused};
 pub use mailbox::{Mailbox, State, Unavailable};
 pub use quota::{Exhausted, Quota, QuotaLimits};
-pub use setup::{Failure, Seat, Shared, WorkerHandle, WorkerSetup, seats, spawn};
+pub use setup::{Failure, Seat, Shared, TlsLimits, WorkerHandle, WorkerSetup, seats, spawn};
 pub use shelf::Shelf;
 pub use stats::{Drops, Snapshot, Stats, Traffic};
 
 use crate::net::output::Kind;
+use crate::net::tls::Keyring;
 use crate::net::{Datagram, Envelope, Outlet, RecvBatch, SendBatch};
 use crate::net::{relay, tcp, udp};
 use crate::turn::{
@@ -120,6 +121,8 @@ struct Worker {
     send: SendBatch,
     /// Packets that this turn has handed to the core, and the kernel's messages they came in.
     handled: (u32, u32),
+    /// Connections in their handshake that this turn has served.
+    handshakes: usize,
     /// Where streams are read to, [`tcp::READ_BYTES`] long.
     scratch: Vec<u8>,
     /// When to accept again, after accepting failed.
@@ -133,9 +136,10 @@ struct Udp {
     queued: bool,
 }
 
-/// A TCP listener.
+/// A listener for TCP, or for TLS where it has a keyring.
 struct Tcp {
     listener: tcp::Listener,
+    keyring: Option<Arc<Keyring>>,
     queued: bool,
 }
 
@@ -524,8 +528,7 @@ impl Worker {
             let core = &self.core;
             let due = self.connections.pop_due(now, |client| core.has_allocation(&client.tuple()));
             let Some(place) = due else { break };
-            self.stats.connections_idle += 1;
-            self.close(place);
+            self.overdue(place);
         }
         self.accept_peers_again();
         if self.accept_again.is_some_and(|moment| moment <= now) {

@@ -10,6 +10,7 @@ use std::thread::{Builder, JoinHandle};
 
 use mio::{Poll, Waker};
 
+use crate::net::tls::Keyring;
 use crate::net::{RecvBatch, SendBatch, relay, tcp, udp};
 use crate::turn::{self, Lifetime, Server};
 use crate::worker::clock::Clock;
@@ -59,12 +60,33 @@ pub struct WorkerSetup {
     pub udp: Vec<udp::Pair>,
     /// Its listeners, one for each address.
     pub tcp: Vec<tcp::Listener>,
+    /// Its TLS listeners, one for each address.
+    pub tls: Vec<tcp::Listener>,
+    /// What the TLS listeners prove themselves with; without it there is none.
+    pub keyring: Option<Arc<Keyring>>,
+    /// The limits of TLS.
+    pub tls_limits: TlsLimits,
     /// How its relay sockets are opened.
     pub relay: relay::Options,
     /// How long a TCP client without an allocation may be silent.
     pub idle: Lifetime,
     /// Whether it lets packets gather at high rates.
     pub gather: bool,
+}
+
+/// The limits of TLS handshakes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TlsLimits {
+    /// Handshakes under way in all; the oldest makes room for one more.
+    pub handshakes: usize,
+    /// How long a handshake may take.
+    pub handshake: Lifetime,
+}
+
+impl Default for TlsLimits {
+    fn default() -> Self {
+        Self { handshakes: 1000, handshake: Lifetime::from_secs(10) }
+    }
 }
 
 /// A running worker.
@@ -145,10 +167,15 @@ impl Worker {
             setup.udp.into_iter().map(|pair| (pair.requests, pair.media)).unzip();
         let udp_requests = if media.iter().any(Option::is_some) { requests.len() } else { 0 };
         let udp = |listener| Udp { listener, queued: false };
-        let tcp = |listener| Tcp { listener, queued: false };
+        let tcp = |listener| Tcp { listener, keyring: None, queued: false };
+        let secured = |keyring: &Arc<Keyring>| {
+            let tls = |listener| Tcp { keyring: Some(Arc::clone(keyring)), ..tcp(listener) };
+            setup.tls.into_iter().map(tls).collect::<Vec<_>>()
+        };
+        let tls = setup.keyring.as_ref().map(secured).unwrap_or_default();
         Self {
             index: seat.index,
-            connections: Connections::new(Arc::clone(&seat.shared), setup.idle),
+            connections: Connections::new(Arc::clone(&seat.shared), setup.idle, setup.tls_limits),
             parcels: Parcels::new(seat.shared.mailboxes.len()),
             shared: seat.shared,
             inbox: seat.inbox,
@@ -161,7 +188,8 @@ impl Worker {
             handled: (0, 0),
             udp: requests.into_iter().chain(media.into_iter().flatten()).map(udp).collect(),
             udp_requests,
-            tcp: setup.tcp.into_iter().map(tcp).collect(),
+            tcp: setup.tcp.into_iter().map(tcp).chain(tls).collect(),
+            handshakes: 0,
             relays: Relays::default(),
             listeners: Listeners::default(),
             peers: Peers::default(),
@@ -248,6 +276,8 @@ impl fmt::Debug for WorkerSetup {
             .field("core", &self.core)
             .field("udp", &self.udp)
             .field("tcp", &self.tcp)
+            .field("tls", &self.tls)
+            .field("tls_limits", &self.tls_limits)
             .field("relay", &self.relay)
             .field("idle", &self.idle)
             .field("gather", &self.gather)

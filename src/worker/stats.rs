@@ -12,7 +12,7 @@ use crate::turn;
 pub struct Stats {
     /// Clients over UDP.
     pub udp: Traffic,
-    /// Clients over TCP: a packet is a frame.
+    /// Clients over TCP and TLS: a packet is a frame, its bytes are those inside the TLS.
     pub tcp: Traffic,
     /// Peers.
     pub peers: Traffic,
@@ -32,6 +32,16 @@ pub struct Stats {
     pub connections_out_of_step: u64,
     /// Connections that were closed because they did not read their answers.
     pub connections_unread: u64,
+    /// TLS handshakes that were done.
+    pub handshakes_done: u64,
+    /// TLS handshakes that failed, or that the client gave up.
+    pub handshakes_failed: u64,
+    /// TLS handshakes that took too long.
+    pub handshakes_late: u64,
+    /// TLS handshakes that made room for younger ones, because there were too many.
+    pub handshakes_displaced: u64,
+    /// Connections that were closed because what came was no TLS record of their session.
+    pub connections_broken: u64,
     /// Connections that came from another worker, by a ConnectionBind.
     pub connections_handed_over: u64,
     /// ConnectionBinds that were refused because the other worker did not take the connection.

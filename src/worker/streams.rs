@@ -1,10 +1,11 @@
-//! TCP clients: accepting them, reading their frames, writing theirs, and letting them go.
+//! Clients over TCP and TLS: accepting them, reading their frames, writing theirs, and letting them
+//! go.
 
 use std::io;
 use std::mem;
 
 use crate::net::output::Pushed;
-use crate::net::tcp::{Connection, Cut, Deframer, lacks_room};
+use crate::net::tcp::{Arrived, Connection, Cut, Deframer, lacks_room};
 use crate::turn::{Lifetime, Path};
 use crate::worker::crowd::Refused;
 use crate::worker::token::{Place, Token, Way};
@@ -15,6 +16,7 @@ impl Worker {
     pub(super) fn serve_streams(&mut self) {
         let mut streams = mem::take(&mut self.streams);
         self.peers.moved = 0;
+        self.handshakes = 0;
         for token in streams.drain(..) {
             match token {
                 Token::Tcp(index) => self.accept(index),
@@ -35,7 +37,11 @@ impl Worker {
         }
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(tcp) = self.tcp.get(index as usize) else { return };
-            match tcp.listener.accept() {
+            let accepted = tcp.listener.accept().and_then(|connection| match &tcp.keyring {
+                None => Ok(connection),
+                Some(keyring) => Ok(connection.secured(keyring.session()?)),
+            });
+            match accepted {
                 Ok(connection) => self.accepted(connection),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
@@ -63,6 +69,10 @@ impl Worker {
                     .map(|client| client.connection.register(registry, token));
                 if matches!(registered, Some(Ok(()))) {
                     self.stats.connections_accepted += 1;
+                    if let Some(oldest) = self.connections.crowded_out() {
+                        self.stats.handshakes_displaced += 1;
+                        self.close(oldest);
+                    }
                 } else {
                     self.stats.accept_errors += 1;
                     self.connections.remove(place);
@@ -77,22 +87,39 @@ impl Worker {
     /// bounded number of frames to the core.
     fn serve(&mut self, place: Place) {
         let Some(client) = self.connections.get(place) else { return };
+        let opening = client.is_opening();
+        if opening {
+            if self.handshakes == HANDSHAKES_PER_TURN {
+                // It stays queued, for the next turn.
+                self.ready.push_back(Token::Connection(place));
+                return;
+            }
+            self.handshakes += 1;
+        }
         client.queued = false;
         if client.closing.is_some() {
             return;
         }
         let had_backlog = client.backlog;
-        let mut length = 0;
+        let mut arrived = Arrived { length: 0, ended: false, more: true };
         if !had_backlog {
-            length = match client.connection.receive(&mut self.scratch) {
-                Ok(0) => return self.finish(place),
-                Ok(length) => length,
+            arrived = match client.connection.receive(&mut self.scratch) {
+                Ok(arrived) => arrived,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(_) => return self.close(place),
+                Err(error) => return self.failed(place, &error),
             };
         }
+        if opening {
+            self.handshake(place);
+        }
+        let Some(client) = self.connections.get(place) else { return };
+        if arrived.ended {
+            self.stats.handshakes_failed += u64::from(client.is_opening());
+            return self.finish(place);
+        }
+        let Arrived { length, .. } = arrived;
         // A short read has emptied the stream, but may have hidden its end.
-        let more = had_backlog || length == self.scratch.len() || client.ending;
+        let more = arrived.more || client.ending;
         let path = Path { link: Way::to(place).into(), tuple: client.tuple() };
         let mut input = mem::take(&mut client.connection.input);
         let scratch = mem::take(&mut self.scratch);
@@ -108,6 +135,43 @@ impl Worker {
                 self.close(place);
             }
         }
+    }
+
+    /// What is to be said in a handshake leaves with this turn.
+    fn handshake(&mut self, place: Place) {
+        let Some(client) = self.connections.get(place) else { return };
+        if client.connection.has_output()
+            && !client.blocked
+            && !mem::replace(&mut client.dirty, true)
+        {
+            self.dirty.push(place);
+        }
+        if !client.connection.is_opening() {
+            self.stats.handshakes_done += 1;
+            self.connections.opened(self.now.moment, place);
+        }
+    }
+
+    /// Reading has failed: the connection has broken, or what came is not TLS.
+    fn failed(&mut self, place: Place, error: &io::Error) {
+        let Some(client) = self.connections.get(place) else { return };
+        if client.is_opening() {
+            self.stats.handshakes_failed += 1;
+        } else if error.kind() == io::ErrorKind::InvalidData {
+            self.stats.connections_broken += 1;
+        }
+        self.close(place);
+    }
+
+    /// The time of a connection is over.
+    pub(super) fn overdue(&mut self, place: Place) {
+        let Some(client) = self.connections.get(place) else { return };
+        if client.is_opening() {
+            self.stats.handshakes_late += 1;
+        } else {
+            self.stats.connections_idle += 1;
+        }
+        self.close(place);
     }
 
     fn keep(&mut self, place: Place, input: Deframer, backlog: bool, more: bool) {
@@ -189,6 +253,7 @@ impl Worker {
         self.core.handle_client_gone(self.now, tuple);
         self.act();
         let Some(client) = self.connections.get(place) else { return };
+        client.connection.end();
         if client.connection.has_output() {
             let dirty = mem::replace(&mut client.dirty, true);
             self.connections.close_by(place, self.now.moment + CLOSE_GRACE);
@@ -204,7 +269,11 @@ impl Worker {
     pub(super) fn close(&mut self, place: Place) {
         // Taken out first: what the core has to say to this client finds nobody.
         let Some(mut client) = self.connections.remove(place) else { return };
-        if let Ok(written) = client.connection.flush() {
+        let left = client.connection.flush().and_then(|written| {
+            client.connection.end();
+            client.connection.flush().map(|_| written)
+        });
+        if let Ok(written) = left {
             self.stats.tcp.sent(written.frames as u64, written.bytes as u64);
         }
         if client.closing.is_none() {
@@ -216,6 +285,9 @@ impl Worker {
 
 /// Connections accepted from one listener in one turn.
 pub(super) const ACCEPTS_PER_TURN: usize = 16;
+/// Connections served in one turn that are in their handshake: signing may take milliseconds, and
+/// datagrams wait meanwhile.
+const HANDSHAKES_PER_TURN: usize = 2;
 /// Frames of one connection handled in one turn.
 const FRAMES_PER_TURN: usize = 64;
 /// How long nobody is accepted after that failed for lack of descriptors or memory.

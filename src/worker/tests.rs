@@ -3,6 +3,7 @@
 mod crossing;
 mod streams;
 mod tcp_relay;
+mod tls;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
@@ -36,6 +37,7 @@ struct Options {
     quota: QuotaLimits,
     crowd: CrowdLimits,
     idle: Lifetime,
+    tls: TlsLimits,
     ports: (u16, u16),
 }
 
@@ -46,6 +48,7 @@ impl Default for Options {
             quota: QuotaLimits::default(),
             crowd: CrowdLimits::default(),
             idle: Lifetime::from_secs(60),
+            tls: TlsLimits::default(),
             ports: {
                 // Each server its own: a port that one has freed is not taken by another.
                 static NEXT: AtomicU16 = AtomicU16::new(20_000);
@@ -57,6 +60,11 @@ impl Default for Options {
 }
 
 fn start(options: Options) -> Running {
+    start_with(options, None)
+}
+
+/// With a keyring the connections are TLS, and there is no TCP.
+fn start_with(options: Options, keyring: Option<Arc<Keyring>>) -> Running {
     let any = "127.0.0.1:0".parse().unwrap();
     let (mut udp, mut tcp, address) = loop {
         let steering = Some(Steering::new([9; 32]));
@@ -93,11 +101,18 @@ fn start(options: Options) -> Running {
     };
     let seats = seats(options.workers, options.quota, options.crowd).unwrap();
     let workers = seats.into_iter().enumerate().map(|(index, seat)| {
+        let (tcp, tls) = match &keyring {
+            None => (vec![tcp.remove(0)], Vec::new()),
+            Some(_) => (Vec::new(), vec![tcp.remove(0)]),
+        };
         let setup = WorkerSetup {
             core: core(index as u16),
             seed: [index as u8; 32],
             udp: vec![udp.remove(0)],
-            tcp: vec![tcp.remove(0)],
+            tcp,
+            tls,
+            keyring: keyring.clone(),
+            tls_limits: options.tls,
             relay: relay::Options::default(),
             idle: options.idle,
             gather: true,

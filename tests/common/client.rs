@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hairpin::wire::address::{XorKey, encode};
@@ -17,6 +18,7 @@ use hairpin::wire::{
     AttributeType, ChannelData, ChannelNumber, Class, IntegrityKey, Kind, Message, MessageWriter,
     Method, kind_of,
 };
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 /// How long anything may take that must come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -53,7 +55,11 @@ struct Session {
 enum Road {
     Udp { socket: UdpSocket, server: SocketAddr },
     Tcp { stream: TcpStream, kept: Vec<u8> },
+    Tls { stream: Box<TlsStream>, kept: Vec<u8> },
 }
+
+/// A stream inside TLS.
+pub(crate) type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 
 /// By which message a peer's data came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +121,30 @@ impl Client {
         Self::new(Road::Tcp { stream, kept: Vec::new() })
     }
 
+    /// A client over TLS that asks for this name, if the handshake succeeds.
+    pub(crate) fn try_tls(
+        server: SocketAddr,
+        name: &str,
+        config: Arc<ClientConfig>,
+    ) -> io::Result<Self> {
+        let mut stream = TcpStream::connect(server)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let name = name.to_owned().try_into().expect("a host name or an address");
+        let mut tls = ClientConnection::new(config, name).expect("a configuration that holds");
+        while tls.is_handshaking() {
+            tls.complete_io(&mut stream)?;
+        }
+        let stream = Box::new(StreamOwned::new(tls, stream));
+        Ok(Self::new(Road::Tls { stream, kept: Vec::new() }))
+    }
+
+    /// What its TLS has agreed on.
+    pub(crate) fn tls(&self) -> &ClientConnection {
+        let Road::Tls { stream, .. } = &self.road else { panic!("this client has no TLS") };
+        &stream.conn
+    }
+
     fn new(road: Road) -> Self {
         let (user, password) = ("user1".to_owned(), "test".to_owned());
         let (aside, challenges) = (VecDeque::new(), Vec::new());
@@ -131,7 +161,7 @@ impl Client {
     pub(crate) fn socket(&self) -> &UdpSocket {
         match &self.road {
             Road::Udp { socket, .. } => socket,
-            Road::Tcp { .. } => panic!("a client over TCP has none"),
+            Road::Tcp { .. } | Road::Tls { .. } => panic!("a client over TCP has none"),
         }
     }
 
@@ -145,6 +175,7 @@ impl Client {
         match &self.road {
             Road::Udp { socket, .. } => socket.local_addr(),
             Road::Tcp { stream, .. } => stream.local_addr(),
+            Road::Tls { stream, .. } => stream.sock.local_addr(),
         }
         .expect("a socket in use has an address")
     }
@@ -307,6 +338,13 @@ impl Client {
         (stream, kept)
     }
 
+    /// The same of a client over TLS.
+    pub(crate) fn into_tls_stream(self) -> (TlsStream, Vec<u8>) {
+        let Road::Tls { stream, kept } = self.road else { panic!("this client has no TLS") };
+        stream.sock.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        (*stream, kept)
+    }
+
     /// The lifetime that a Refresh gets.
     pub(crate) fn refresh(&mut self, secs: u32) -> Result<u32, u16> {
         let answer = self.request(Method::REFRESH, &|writer| {
@@ -355,7 +393,7 @@ impl Client {
         let length = u16::try_from(data.len()).expect("a length that ChannelData can say");
         let mut message = [channel.to_be_bytes(), length.to_be_bytes()].concat();
         message.extend_from_slice(data);
-        if matches!(self.road, Road::Tcp { .. }) {
+        if !matches!(self.road, Road::Udp { .. }) {
             message.resize(message.len().next_multiple_of(4), 0);
         }
         self.write(&message).expect("the road to the server is open");
@@ -384,6 +422,7 @@ impl Client {
         match &mut self.road {
             Road::Udp { socket, server } => socket.send_to(bytes, *server).map(drop),
             Road::Tcp { stream, .. } => stream.write_all(bytes),
+            Road::Tls { stream, .. } => stream.write_all(bytes),
         }
     }
 
@@ -411,7 +450,7 @@ impl Road {
     fn read(&mut self, deadline: Instant) -> io::Result<Vec<u8>> {
         let mut buffer = vec![0; 65536];
         loop {
-            if let Self::Tcp { kept, .. } = self
+            if let Self::Tcp { kept, .. } | Self::Tls { kept, .. } = self
                 && let Some(length) = frame_length(kept).expect("the server stays in step")
             {
                 return Ok(kept.drain(..length).collect());
@@ -428,6 +467,13 @@ impl Road {
                 }
                 Self::Tcp { stream, kept } => {
                     stream.set_read_timeout(Some(left))?;
+                    match stream.read(&mut buffer)? {
+                        0 => return Err(ErrorKind::UnexpectedEof.into()),
+                        length => kept.extend_from_slice(&buffer[..length]),
+                    }
+                }
+                Self::Tls { stream, kept } => {
+                    stream.sock.set_read_timeout(Some(left))?;
                     match stream.read(&mut buffer)? {
                         0 => return Err(ErrorKind::UnexpectedEof.into()),
                         length => kept.extend_from_slice(&buffer[..length]),

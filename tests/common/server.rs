@@ -48,10 +48,11 @@ struct Running {
     directory: TempDir,
 }
 
-/// What stands for PORT and HTTP in a configuration.
+/// What stands for PORT, SECURE and HTTP in a configuration.
 #[derive(Clone, Copy, Debug)]
 struct Ports {
     turn: u16,
+    secure: u16,
     http: u16,
 }
 
@@ -61,7 +62,8 @@ impl Server {
         Self::with("")
     }
 
-    /// The same with these keys of the configuration changed. PORT and HTTP stand for free ports.
+    /// The same with these keys of the configuration changed. PORT, SECURE and HTTP stand for free
+    /// ports.
     pub(crate) fn with(changes: &str) -> Self {
         Self::limited(changes, None)
     }
@@ -75,7 +77,7 @@ impl Server {
         // Between the choice of a free port and its use somebody else may take it.
         let mut log = String::new();
         for _ in 0..3 {
-            let ports = Ports { turn: free_port(), http: free_port() };
+            let ports = Ports { turn: free_port(), secure: free_port(), http: free_port() };
             match Running::start(changes, descriptors, ports) {
                 Ok(running) => {
                     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.turn));
@@ -95,6 +97,11 @@ impl Server {
     /// The same port on another address.
     pub(crate) fn at(&self, ip: impl Into<IpAddr>) -> SocketAddr {
         SocketAddr::new(ip.into(), self.address.port())
+    }
+
+    /// Where it listens for TLS, if the configuration says that it does at SECURE.
+    pub(crate) fn secure_at(&self, ip: impl Into<IpAddr>) -> SocketAddr {
+        SocketAddr::new(ip.into(), self.running().ports.secure)
     }
 
     /// Where it serves HTTP, if the configuration says that it does.
@@ -229,7 +236,8 @@ fn config(changes: &str, ports: Ports) -> String {
         }
     }
     let text = config.to_string();
-    text.replace("PORT", &ports.turn.to_string()).replace("HTTP", &ports.http.to_string())
+    let stands_for = [("PORT", ports.turn), ("SECURE", ports.secure), ("HTTP", ports.http)];
+    stands_for.iter().fold(text, |text, (word, port)| text.replace(word, &port.to_string()))
 }
 
 /// A port that nobody uses at any IPv4 address at the moment, neither over UDP nor over TCP. From

@@ -3,6 +3,7 @@
 mod alternates;
 
 use std::collections::BTreeMap;
+use std::iter;
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
@@ -11,7 +12,7 @@ use super::address::{self, Wrong};
 use super::error::Problem;
 use super::file::{File, Limits, Signalling};
 use super::source::{At, Source};
-use super::{Listen, Peers, Relay};
+use super::{CertificateFiles, Listen, Peers, Relay};
 use crate::control::log;
 use crate::net::Switch;
 use crate::turn::config::{Software, User};
@@ -88,38 +89,77 @@ impl Check<'_> {
     }
 
     pub(super) fn listen(&mut self, written: &super::file::Listen) -> Listen {
-        for (key, list) in [("tls", &written.tls), ("dtls", &written.dtls)] {
-            if !list.is_empty() {
-                let cause = format!("this version has no {} listener", key.to_uppercase());
-                let cure = format!("write {key} = [] until a version has one; udp and tcp work");
-                self.wrong(At("listen", key, Some(0)), cause, cure);
-            }
+        if !written.dtls.is_empty() {
+            let cause = "this version has no DTLS listener".to_owned();
+            let cure = "write dtls = [] until a version has one; udp, tcp and tls work";
+            self.wrong(At("listen", "dtls", Some(0)), cause, cure);
         }
         let udp = self.sockets("udp", &written.udp);
         let tcp = self.sockets("tcp", &written.tcp);
+        let tls = self.sockets("tls", &written.tls);
         let http = self.sockets("http", &written.http);
-        for (index, address) in &http {
-            if let Some((_, taken)) = tcp.iter().find(|(_, tcp)| address::collide(*address, *tcp)) {
-                let cause = format!("{address} is taken by [listen] tcp = [\"{taken}\"]");
-                let free = SocketAddr::new(address.ip(), 8080);
-                let cure = format!("give it a port of its own, such as \"{free}\"");
-                self.wrong(At("listen", "http", Some(*index)), cause, cure);
-            }
-        }
-        if [&written.udp, &written.tcp, &written.http].iter().all(|list| list.is_empty()) {
+        self.apart("tls", &tls, 5349, "tcp", &tcp);
+        self.apart("http", &http, 8080, "tcp", &tcp);
+        self.apart("http", &http, 8080, "tls", &tls);
+        let lists = [&written.udp, &written.tcp, &written.tls, &written.http];
+        if lists.iter().all(|list| list.is_empty()) {
             let cause = "is empty, and so is every other list: there is nothing to do".to_owned();
             let cure = "write udp = [\"0.0.0.0:3478\", \"[::]:3478\"]";
             self.wrong(At("listen", "udp", None), cause, cure);
         }
         let mut lines = Vec::new();
-        for (key, list) in [("udp", &udp), ("tcp", &tcp), ("http", &http)] {
+        for (key, list) in [("udp", &udp), ("tcp", &tcp), ("tls", &tls), ("http", &http)] {
             for (index, address) in list {
                 let line = self.source.line(At("listen", key, Some(*index)));
                 lines.extend(line.map(|line| (key, *address, line)));
             }
         }
         let plain = |list: Vec<(usize, SocketAddr)>| list.into_iter().map(|(_, a)| a).collect();
-        Listen { udp: plain(udp), tcp: plain(tcp), http: plain(http), lines }
+        Listen { udp: plain(udp), tcp: plain(tcp), tls: plain(tls), http: plain(http), lines }
+    }
+
+    /// Two listeners can't have the same port of TCP.
+    fn apart(
+        &mut self,
+        key: &'static str,
+        list: &[(usize, SocketAddr)],
+        usual: u16,
+        other: &'static str,
+        taken: &[(usize, SocketAddr)],
+    ) {
+        for (index, address) in list {
+            let held = taken.iter().find(|(_, held)| address::collide(*address, *held));
+            if let Some((_, held)) = held {
+                let cause = format!("{address} is taken by [listen] {other} = [\"{held}\"]");
+                let free = SocketAddr::new(address.ip(), usual);
+                let cure = format!("give it a port of its own, such as \"{free}\"");
+                self.wrong(At("listen", key, Some(*index)), cause, cure);
+            }
+        }
+    }
+
+    /// The files are not looked at here: nobody needs them who has no listener for them.
+    pub(super) fn tls(&mut self, written: &super::file::Tls) -> Vec<CertificateFiles> {
+        let [certificate, key] = ["certificate", "key"].map(|key| At("tls", key, None));
+        let first = (certificate, &written.certificate, key, &written.key);
+        let more = written.more.iter().enumerate().map(|(index, it)| {
+            let at = At("tls", "more", Some(index));
+            (at, &it.certificate, at, &it.key)
+        });
+        let mut all = Vec::new();
+        for (at, certificate, key_at, key) in iter::once(first).chain(more) {
+            for (at, what, name) in [(at, "certificate", certificate), (key_at, "key", key)] {
+                if name.is_empty() {
+                    let cause = format!("the {what} is in a file, and none is named");
+                    self.wrong(at, cause, "write certificate = \"cert.pem\", key = \"key.pem\"");
+                }
+            }
+            // Where no line names it, the listener is to blame that needs it.
+            let lines = [at, key_at, At("listen", "tls", Some(0))];
+            let line = lines.into_iter().find_map(|at| self.source.line(at));
+            all.push(CertificateFiles { certificate: certificate.into(), key: key.into(), line });
+        }
+        all
     }
 
     fn sockets(&mut self, key: &'static str, list: &[String]) -> Vec<(usize, SocketAddr)> {
@@ -247,6 +287,8 @@ impl Check<'_> {
             ("tcp_connections", limits.tcp_connections == 0),
             ("tcp_connections_per_source", limits.tcp_connections_per_source == 0),
             ("tcp_idle_secs", limits.tcp_idle_secs == 0),
+            ("tls_handshakes", limits.tls_handshakes == 0),
+            ("tls_handshake_secs", limits.tls_handshake_secs == 0),
         ];
         self.nonzero("limits", &zero);
         let at = At("limits", "nonce_lifetime_secs", None);

@@ -147,20 +147,28 @@ impl Default for Relay {
     }
 }
 
-/// `[tls]`: kept for the TLS and DTLS listeners.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+/// `[tls]`
+#[derive(Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
-pub struct Tls {
-    /// The certificate chain, PEM.
-    pub certificate: String,
-    /// The private key, PEM.
-    pub key: String,
+pub(super) struct Tls {
+    pub(super) certificate: String,
+    pub(super) key: String,
+    pub(super) more: Vec<Certificate>,
 }
 
 impl Default for Tls {
     fn default() -> Self {
-        Self { certificate: "cert.pem".to_owned(), key: "key.pem".to_owned() }
+        let (certificate, key) = ("cert.pem".to_owned(), "key.pem".to_owned());
+        Self { certificate, key, more: Vec::new() }
     }
+}
+
+/// One of `[tls] more`; both keys are needed, so there is no default.
+#[derive(Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Certificate {
+    pub(super) certificate: String,
+    pub(super) key: String,
 }
 
 /// `[auth]`. No `Debug`: nothing here may be shown.
@@ -250,6 +258,10 @@ pub struct Limits {
     pub tcp_connections_per_source: usize,
     /// How long a TCP client without an allocation may be silent.
     pub tcp_idle_secs: u32,
+    /// TLS handshakes under way in all; beyond that the oldest makes room.
+    pub tls_handshakes: usize,
+    /// How long a TLS handshake may take.
+    pub tls_handshake_secs: u32,
 }
 
 impl Default for Limits {
@@ -268,6 +280,8 @@ impl Default for Limits {
             // An office full of browsers behind one NAT fits; one source alone cannot take all.
             tcp_connections_per_source: 1000,
             tcp_idle_secs: 60,
+            tls_handshakes: 1000,
+            tls_handshake_secs: 10,
         }
     }
 }

@@ -3,7 +3,7 @@
 use serde::de::{Deserialize, Deserializer, Error as _, Visitor, value};
 use serde::forward_to_deserialize_any;
 
-use super::file::{SECTIONS, SharedKey, User};
+use super::file::{Certificate, SECTIONS, SharedKey, User};
 
 /// Tells the keys of a section.
 pub(super) type Fields = fn() -> &'static [&'static str];
@@ -47,6 +47,7 @@ pub(super) fn keys_at(section: &str) -> Option<&'static [&'static str]> {
     match section {
         "auth.users" => return Some(fields_of::<User>()),
         "third_party.keys" => return Some(fields_of::<SharedKey>()),
+        "tls.more" => return Some(fields_of::<Certificate>()),
         _ => {}
     }
     SECTIONS.iter().find(|(name, _)| *name == section).map(|(_, fields)| fields())

@@ -199,6 +199,7 @@ fn type_cause(message: &str) -> String {
         "a sequence" => "a list in [ ]",
         "a boolean" => "true or false",
         "a map" => "pairs in { }",
+        other if other.starts_with("struct Certificate") => "{ certificate = \"…\", key = \"…\" }",
         other if other.starts_with("struct User") => "{ name = \"…\", password = \"…\" }",
         other if other.starts_with("struct SharedKey") => "{ kid = \"…\", key = \"…\" }",
         other if other.starts_with("struct") => "a section",

@@ -17,6 +17,7 @@ impl Config {
         let mut lines = vec![
             format!("udp     {}", list(&listen.udp)),
             format!("tcp     {}", list(&listen.tcp)),
+            format!("tls     {}", list(&listen.tls)),
             format!("http    {}", list(&listen.http)),
             format!("relay   {addresses}, ports {} to {}", relay.port_min, relay.port_max),
         ];
