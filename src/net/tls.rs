@@ -7,6 +7,7 @@
 //! The frames that wait for a client are sealed together, into as few records as they fit, and all
 //! records that one read has brought are opened at once.
 
+mod dhe;
 mod keyring;
 #[cfg(test)]
 mod tests;

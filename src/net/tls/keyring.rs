@@ -5,13 +5,13 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use rustls::crypto::aws_lc_rs::{self, Ticketer};
+use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerConfig};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys, ServerConnection};
 
-use super::Session;
+use super::{Session, dhe};
 
 /// A certificate with its chain and its key.
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ impl Identity {
         key: PrivateKeyDer<'static>,
         names: &[String],
     ) -> Result<Self, Unfit> {
-        let provider = aws_lc_rs::default_provider();
+        let provider = dhe::provider();
         let key = provider.key_provider.load_private_key(key).map_err(|_| Unfit::Key)?;
         let certified = CertifiedKey::new(chain, key);
         match certified.keys_match() {
@@ -96,7 +96,7 @@ impl Keyring {
 }
 
 fn config(identities: Vec<Identity>) -> Result<Arc<ServerConfig>, Error> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
+    let provider = Arc::new(dhe::provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
@@ -106,6 +106,8 @@ fn config(identities: Vec<Identity>) -> Result<Arc<ServerConfig>, Error> {
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.ticketer = Ticketer::new()?;
     config.send_tls13_tickets = 1;
+    // Ours begins with what is safest, and ends with what only the oldest clients need.
+    config.ignore_client_order = true;
     Ok(Arc::new(config))
 }
 

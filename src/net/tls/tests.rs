@@ -3,10 +3,11 @@ use super::*;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use rcgen::generate_simple_self_signed;
+use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
+use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::PrivateKeyDer;
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{CipherSuite, ClientConfig, ClientConnection, RootCertStore};
 
 use crate::net::output::{Kind, Pushed};
 use crate::net::tcp::READ_BYTES;
@@ -57,12 +58,23 @@ struct Pair {
 impl Pair {
     /// Before the handshake.
     fn new() -> Self {
-        let made = generate_simple_self_signed(vec!["turn.example.org".to_owned()]).unwrap();
-        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-        let identity = Identity::new(vec![made.cert.der().clone()], key, &[]).unwrap();
+        let params = CertificateParams::new(vec!["turn.example.org".to_owned()]).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let identity = Identity::new(vec![certificate.der().clone()], key, &[]).unwrap();
+        Self::between(identity, certificate.der(), aws_lc_rs::default_provider())
+    }
+
+    /// The same, of this server and a client that believes this certificate.
+    fn between(
+        identity: Identity,
+        believed: &CertificateDer<'static>,
+        provider: CryptoProvider,
+    ) -> Self {
         let mut roots = RootCertStore::empty();
-        roots.add(made.cert.der().clone()).unwrap();
-        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        roots.add(believed.clone()).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(roots)
@@ -80,13 +92,17 @@ impl Pair {
     /// After it.
     fn open() -> Self {
         let mut pair = Self::new();
-        while pair.session.is_opening() || pair.client.is_handshaking() {
-            pair.client_sends();
-            assert_eq!(pair.receive().unwrap(), b"");
-            pair.flush();
-            pair.client_hears();
-        }
+        pair.shake_hands();
         pair
+    }
+
+    fn shake_hands(&mut self) {
+        while self.session.is_opening() || self.client.is_handshaking() {
+            self.client_sends();
+            assert_eq!(self.receive().unwrap(), b"");
+            self.flush();
+            self.client_hears();
+        }
     }
 
     fn client_sends(&mut self) {
@@ -244,4 +260,32 @@ fn a_handshake_without_an_end_is_cut_short() {
         pair.receive().is_err()
     });
     assert!(failed && taken <= GREETING_MAX + 1000, "{taken} bytes were taken");
+}
+
+/// The cipher suite that is agreed on with a client that has these, in its order.
+fn agreed(suites: &[CipherSuite]) -> Option<CipherSuite> {
+    let made = CertificateParams::new(vec!["turn.example.org".to_owned()]).unwrap();
+    let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
+    let certificate = made.self_signed(&key).unwrap();
+    let mut provider = dhe::provider();
+    let all = std::mem::take(&mut provider.cipher_suites);
+    let of = |suite: &CipherSuite| *all.iter().find(|it| it.suite() == *suite).unwrap();
+    provider.cipher_suites = suites.iter().map(of).collect();
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let identity = Identity::new(vec![certificate.der().clone()], key, &[]).unwrap();
+    let mut pair = Pair::between(identity, certificate.der(), provider);
+    pair.shake_hands();
+    pair.client.negotiated_cipher_suite().map(|suite| suite.suite())
+}
+
+#[test]
+fn the_suites_that_rfc_8489_asks_for_are_there_and_the_slow_one_is_nobodys_first_choice() {
+    use CipherSuite as S;
+    let dhe = S::TLS_DHE_RSA_WITH_AES_128_GCM_SHA256;
+    let ecdhe = S::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256;
+    assert_eq!(agreed(&[dhe]), Some(dhe));
+    assert_eq!(agreed(&[ecdhe]), Some(ecdhe));
+    assert_eq!(agreed(&[dhe, ecdhe]), Some(ecdhe));
+    let tls13 = S::TLS13_AES_128_GCM_SHA256;
+    assert_eq!(agreed(&[dhe, tls13]), Some(tls13));
 }
