@@ -13,19 +13,20 @@ use rand::TryRng as _;
 use rand::rngs::SysRng;
 use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio::task::JoinError;
 use tokio::time::{interval, sleep};
 use tracing::{info, warn};
 
 use crate::control::certificates::Certificates;
 use crate::control::config::{Config, ConfigError, DISCOVERY};
-use crate::control::http::{self, HttpSettings};
+use crate::control::http::{self, Entrances, HttpSettings};
 use crate::control::{interfaces, quickstart};
 use crate::net::steering::Steering;
 use crate::net::tls::Keyring;
 use crate::net::{self, Offload, relay, tcp, udp};
 use crate::turn::Lifetime;
-use crate::worker::{self, CrowdLimits, Failure, QuotaLimits, WorkerHandle, WorkerSetup};
+use crate::worker::{self, CrowdLimits, Failure, Guest, QuotaLimits, WorkerHandle, WorkerSetup};
 
 /// How often the main thread looks whether all workers are well.
 const WATCH_EVERY: Duration = Duration::from_millis(200);
@@ -35,6 +36,9 @@ const FILES_EVERY: Duration = Duration::from_secs(1);
 
 /// How often a draining server looks whether anything is left.
 const DRAIN_LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Connections that may wait to be shown in, HTTP over TLS.
+const GUESTS_MAX: usize = 64;
 
 /// Runs the server until it is told to stop.
 ///
@@ -64,10 +68,17 @@ pub fn run(config: Config) -> Result<(), ServeError> {
     let up = bound.up();
     // Before anything answers: whoever sees the server up may tell it to stop.
     let control = Control::new()?;
-    let keyring = certificates.as_ref().map(Certificates::keyring);
-    let handles = start_workers(&config, &found, &mut bound, keyring, &up, offload)?;
+    let (shows_in, guests) = mpsc::channel(GUESTS_MAX);
+    let door = Door {
+        keyring: certificates.as_ref().map(|it| Arc::clone(it.keyring())),
+        guests: config.http_over_tls().then_some(shows_in),
+    };
+    let handles = start_workers(&config, &found, &mut bound, door, &up, offload)?;
     announce(&config, &found, &up, workers, offload);
-    let result = control.serve(&config, &up, bound.http, certificates, &handles);
+    let result = {
+        let entrances = Entrances { listeners: bound.http, guests: Some(guests) };
+        control.serve(&config, &up, entrances, certificates, &handles)
+    };
     finish(handles, result)
 }
 
@@ -78,6 +89,12 @@ fn certificates(config: &Config) -> Result<Option<Certificates>, ServeError> {
         warn!("{doubt}");
     }
     Ok(Some(certificates))
+}
+
+/// What TLS listeners need besides their sockets.
+struct Door {
+    keyring: Option<Arc<Keyring>>,
+    guests: Option<mpsc::Sender<Guest>>,
 }
 
 /// The listeners: for each address what each worker has there. Those of NAT discovery stand behind
@@ -197,7 +214,7 @@ fn start_workers(
     config: &Config,
     found: &[IpAddr],
     bound: &mut Bound,
-    keyring: Option<&Arc<Keyring>>,
+    door: Door,
     up: &Up,
     offload: Offload,
 ) -> Result<Vec<WorkerHandle>, ServeError> {
@@ -230,7 +247,8 @@ fn start_workers(
             udp: udp.iter_mut().filter_map(Vec::pop).collect(),
             tcp: tcp.iter_mut().filter_map(Vec::pop).collect(),
             tls: tls.iter_mut().filter_map(Vec::pop).collect(),
-            keyring: keyring.cloned(),
+            keyring: door.keyring.clone(),
+            guests: door.guests.clone(),
             tls_limits: limits.tls(),
             relay: relay::Options { offload, ..relay::Options::default() },
             idle: Lifetime::from_secs(limits.tcp_idle_secs),
@@ -296,7 +314,7 @@ impl Control {
         self,
         config: &Config,
         up: &Up,
-        http: Vec<TcpListener>,
+        entrances: Entrances,
         certificates: Option<Certificates>,
         workers: &[WorkerHandle],
     ) -> Result<(), ServeError> {
@@ -304,7 +322,7 @@ impl Control {
         let settings = HttpSettings::from_config(config, &up.udp, &up.tcp, &up.tls);
         runtime.block_on(async {
             let (end, ended) = tokio::sync::oneshot::channel::<()>();
-            let mut page = tokio::spawn(http::serve(http, settings, async {
+            let mut page = tokio::spawn(http::serve(entrances, settings, async {
                 // The sender going away says the same.
                 let _ = ended.await;
             }));

@@ -53,14 +53,15 @@ impl Certificates {
         // Before they are read: what changes meanwhile is seen as a change.
         let stamps = stamps(&files);
         let (identities, doubts) = read_all(&name, &files, unix_secs())?;
-        let keyring = Keyring::new(identities).map_err(|error| ConfigError {
-            file: name.clone(),
-            problems: vec![Problem {
-                line: None,
-                cause: format!("[tls]: TLS cannot be started: {error}"),
-                cure: "write tls = [] in [listen] to do without".to_owned(),
-            }],
-        })?;
+        let keyring =
+            Keyring::new(identities, config.http_over_tls()).map_err(|error| ConfigError {
+                file: name.clone(),
+                problems: vec![Problem {
+                    line: None,
+                    cause: format!("[tls]: TLS cannot be started: {error}"),
+                    cure: "write tls = [] in [listen] to do without".to_owned(),
+                }],
+            })?;
         let keyring = Arc::new(keyring);
         Ok(Some((
             Self { config: name, files, keyring, seen: stamps.clone(), read: stamps },

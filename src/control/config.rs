@@ -244,6 +244,12 @@ impl Config {
         }
     }
 
+    /// Whether the TLS listeners speak HTTP as well: where its pages are everybody's by the
+    /// operator's own word.
+    pub fn http_over_tls(&self) -> bool {
+        !self.listen.tls.is_empty() && self.signalling.demo == Some(true)
+    }
+
     /// The core's settings. `found` are the host's own addresses (see
     /// [`interfaces::found`](crate::control::interfaces::found)); the core takes `share` of
     /// `shares` of the relayed ports.

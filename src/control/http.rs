@@ -4,7 +4,6 @@
 //! it is read; a request has seconds to arrive and a connection a minute to live, unless it becomes
 //! a WebSocket, which is counted elsewhere. No handler reads a body.
 
-use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -21,27 +20,25 @@ use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Json, Router};
-use hyper::body::Incoming;
-use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use ipnet::IpNet;
 use rand::rngs::StdRng;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
-use tokio::task::{Id, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use super::access::{self, Access, Caller};
 use super::clock::unix_secs;
 use super::config::Config;
+use super::hall::{Hall, Visitor};
 use super::ice::{Grant, IceServer, IceSource, is_user_name};
-use super::meter::{Meter, Metered};
+use super::meter::Meter;
 use super::signal_socket::{self, Desk};
-use crate::signalling::{IceOffer, Limits, Refused, Rooms, Source, Stats};
+use crate::signalling::{IceOffer, Limits, Refused, Rooms, Stats};
+use crate::worker::Guest;
 
 /// What [`serve`] needs to know.
 #[derive(Clone, Debug)]
@@ -109,18 +106,37 @@ impl Default for HttpSettings {
     }
 }
 
-/// Serves `listeners` until `shutdown` is done, then closes the signalling sockets with the code
-/// that says "return", and waits for them for a few seconds.
+/// Where connections come from.
+#[derive(Debug, Default)]
+pub struct Entrances {
+    /// Listeners of HTTP's own.
+    pub listeners: Vec<std::net::TcpListener>,
+    /// Those who came by a TLS listener and spoke HTTP. They are let in only where everybody is,
+    /// and find nothing there but the page, credentials and signalling: a port that is public for
+    /// TURN's sake opens nothing that was this machine's only.
+    pub guests: Option<mpsc::Receiver<Guest>>,
+}
+
+impl From<Vec<std::net::TcpListener>> for Entrances {
+    fn from(listeners: Vec<std::net::TcpListener>) -> Self {
+        Self { listeners, guests: None }
+    }
+}
+
+/// Serves who comes by `entrances` until `shutdown` is done, then closes the signalling sockets
+/// with the code that says "return", and waits for them for a few seconds.
 ///
 /// # Errors
 ///
 /// Limits that do not hold together, and a listener that cannot be used.
 pub async fn serve(
-    listeners: Vec<std::net::TcpListener>,
+    entrances: impl Into<Entrances>,
     settings: HttpSettings,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     settings.limits.check().map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
+    let Entrances { listeners, guests } = entrances.into();
+    let mut guests = guests.filter(|_| settings.access == Access::Everybody);
     let (accepted_here, mut accepted) = mpsc::channel(16);
     let mut acceptors = JoinSet::new();
     for listener in listeners {
@@ -134,19 +150,20 @@ pub async fn serve(
     let (desk, desk_task) =
         Desk::start(rooms, settings.limits.clone(), closing, settings.stats.clone());
     let mut hall = Hall::new(&settings);
-    let router = router(settings, desk);
+    let routers = Routers::new(settings, desk);
 
     tokio::pin!(shutdown);
     loop {
         tokio::select! {
             () = &mut shutdown => break,
-            Some((stream, peer)) = accepted.recv() => hall.admit(stream, peer, &router),
+            Some((stream, peer)) = accepted.recv() => hall.admit(stream, peer, &routers.own),
+            Some(guest) = next(&mut guests) => hall.admit_guest(guest, &routers.open),
             Some(ended) = hall.connections.join_next_with_id() => {
                 hall.release(ended.map_or_else(|error| error.id(), |(id, ())| id));
             }
         }
     }
-    drop((acceptors, accepted, router));
+    drop((acceptors, accepted, guests, routers));
     let _ = close.send(true);
     hall.connections.shutdown().await;
     // The desk ends when the last socket's task has let go of it.
@@ -154,6 +171,13 @@ pub async fn serve(
         debug!("signalling sockets were still open at the end");
     }
     Ok(())
+}
+
+async fn next(guests: &mut Option<mpsc::Receiver<Guest>>) -> Option<Guest> {
+    match guests {
+        Some(guests) => guests.recv().await,
+        None => None,
+    }
 }
 
 /// Accepts for ever. Running out of descriptors is waited out: it is others that must close.
@@ -173,109 +197,6 @@ async fn accept(listener: TcpListener, hall: mpsc::Sender<(TcpStream, SocketAddr
     }
 }
 
-/// The connections that speak HTTP at the moment.
-struct Hall {
-    connections: JoinSet<()>,
-    source_by_task: HashMap<Id, Source>,
-    count_by_source: BTreeMap<Source, usize>,
-    limit: usize,
-    limit_per_source: usize,
-    header_timeout: Duration,
-    limits: Arc<Limits>,
-    trusted_proxies: Vec<IpNet>,
-}
-
-impl Hall {
-    fn new(settings: &HttpSettings) -> Self {
-        Self {
-            connections: JoinSet::new(),
-            source_by_task: HashMap::new(),
-            count_by_source: BTreeMap::new(),
-            limit: settings.connections,
-            limit_per_source: settings.connections_per_source,
-            header_timeout: settings.header_timeout,
-            limits: Arc::new(settings.limits.clone()),
-            trusted_proxies: settings.trusted_proxies.clone(),
-        }
-    }
-
-    fn admit(&mut self, stream: TcpStream, peer: SocketAddr, router: &Router) {
-        let address = peer.ip().to_canonical();
-        let source = Source::from(address);
-        // Behind our own proxy everybody has its address; their sockets are still counted by who
-        // they are.
-        let is_proxy = self.trusted_proxies.iter().any(|net| net.contains(&address));
-        let held = self.count_by_source.get(&source).copied().unwrap_or(0);
-        let over_source = held >= self.limit_per_source && !is_proxy;
-        if self.connections.len() >= self.limit || over_source {
-            // Best effort, and no waiting: whoever is too many costs one system call.
-            let _ = stream.try_write(BUSY);
-            return;
-        }
-        let Ok(local) = stream.local_addr() else { return };
-        let visitor = Visitor { peer: address, reached: local.ip() };
-        let router = router.clone();
-        let header_timeout = self.header_timeout;
-        let limits = Arc::clone(&self.limits);
-        let task = self.connections.spawn(async move {
-            let whole = converse(stream, visitor, router, header_timeout, &limits);
-            if timeout(CONNECTION_LIFETIME, whole).await.is_err() {
-                debug!("an HTTP connection was closed for its age");
-            }
-        });
-        self.source_by_task.insert(task.id(), source);
-        *self.count_by_source.entry(source).or_insert(0) += 1;
-    }
-
-    fn release(&mut self, task: Id) {
-        let Some(source) = self.source_by_task.remove(&task) else { return };
-        if let Some(count) = self.count_by_source.get_mut(&source) {
-            *count -= 1;
-            if *count == 0 {
-                self.count_by_source.remove(&source);
-            }
-        }
-    }
-}
-
-/// Who is at the other end of a connection.
-#[derive(Clone, Copy, Debug)]
-struct Visitor {
-    peer: IpAddr,
-    /// The address of ours that was reached.
-    reached: IpAddr,
-}
-
-/// Speaks HTTP/1 over one connection, until it ends or becomes a WebSocket.
-async fn converse(
-    stream: TcpStream,
-    visitor: Visitor,
-    router: Router,
-    header_timeout: Duration,
-    limits: &Limits,
-) {
-    // A reader that stalls must fill our queue, where it is counted, and not megabytes of kernel
-    // memory first.
-    let _ = socket2::SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER_BYTES);
-    let _ = stream.set_nodelay(true);
-    let meter = Arc::new(Meter::default());
-    let metered = Metered::new(stream, limits, Arc::clone(&meter));
-    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(visitor);
-        request.extensions_mut().insert(Arc::clone(&meter));
-        TowerToHyperService::new(router.clone()).call(request)
-    });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
-        .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(metered), service)
-        .with_upgrades();
-    if let Err(error) = connection.await {
-        debug!(%error, "an HTTP connection ended early");
-    }
-}
-
 /// What the handlers share.
 #[derive(Debug)]
 struct Site {
@@ -287,30 +208,44 @@ struct Site {
     desk: Desk,
 }
 
-fn router(settings: HttpSettings, desk: Desk) -> Router {
-    let site = Arc::new(Site {
-        access: settings.access,
-        origins: settings.origins,
-        trusted_proxies: settings.trusted_proxies,
-        frame_bytes: settings.limits.frame_bytes,
-        ice: settings.ice,
-        desk,
-    });
-    Router::new()
-        .route("/", get(|| page(HTML, include_str!("page/index.html"))))
-        .route("/style.css", get(|| page(CSS, include_str!("page/style.css"))))
-        .route("/app.js", get(|| page(JAVASCRIPT, include_str!("page/app.js"))))
-        .route("/peer.js", get(|| page(JAVASCRIPT, include_str!("page/peer.js"))))
-        .route("/returning.js", get(|| page(JAVASCRIPT, include_str!("page/returning.js"))))
-        .route("/signal.js", get(|| page(JAVASCRIPT, include_str!("page/signal.js"))))
-        .route("/ice", get(ice))
-        .route("/v1/signal", get(signal))
-        .route_layer(from_fn_with_state(Arc::clone(&site), guard))
-        .route("/healthz", get(healthz))
-        .with_state(site)
-        .merge(settings.extra)
-        .fallback(|| async { refusal(StatusCode::NOT_FOUND, "not-found", "there is no such page") })
-        .layer(map_response(with_security_headers))
+/// What can be asked for.
+struct Routers {
+    /// By listeners of HTTP's own: everything.
+    own: Router,
+    /// By TLS listeners: what [`Access`] guards, and nothing else.
+    open: Router,
+}
+
+impl Routers {
+    fn new(settings: HttpSettings, desk: Desk) -> Self {
+        let site = Arc::new(Site {
+            access: settings.access,
+            origins: settings.origins,
+            trusted_proxies: settings.trusted_proxies,
+            frame_bytes: settings.limits.frame_bytes,
+            ice: settings.ice,
+            desk,
+        });
+        let open = Router::new()
+            .route("/", get(|| page(HTML, include_str!("page/index.html"))))
+            .route("/style.css", get(|| page(CSS, include_str!("page/style.css"))))
+            .route("/app.js", get(|| page(JAVASCRIPT, include_str!("page/app.js"))))
+            .route("/peer.js", get(|| page(JAVASCRIPT, include_str!("page/peer.js"))))
+            .route("/returning.js", get(|| page(JAVASCRIPT, include_str!("page/returning.js"))))
+            .route("/signal.js", get(|| page(JAVASCRIPT, include_str!("page/signal.js"))))
+            .route("/ice", get(ice))
+            .route("/v1/signal", get(signal))
+            .route_layer(from_fn_with_state(Arc::clone(&site), guard))
+            .with_state(site);
+        let own = open.clone().route("/healthz", get(healthz)).merge(settings.extra);
+        let whole = |router: Router| {
+            let not_found = || refusal(StatusCode::NOT_FOUND, "not-found", "there is no such page");
+            router
+                .fallback(move || async move { not_found() })
+                .layer(map_response(with_security_headers))
+        };
+        Self { own: whole(own), open: whole(open) }
+    }
 }
 
 /// Lets in whom [`Access`] lets in.
@@ -495,17 +430,8 @@ const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
-/// What a connection over the limits hears.
-const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n\
-    Connection: close\r\nContent-Length: 0\r\n\r\n";
 /// The name of the protocol for clients that ask for one.
 const SUBPROTOCOL: &str = "hairpin.v1";
-/// A connection that is no WebSocket lives no longer, whatever it does.
-const CONNECTION_LIFETIME: Duration = Duration::from_secs(60);
-/// Bytes of a request's head.
-const MAX_HEAD_BYTES: usize = 16 * 1024;
-/// What the kernel may hold of what a client has not read; it doubles the number.
-const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// What a signalling socket reads at once. There may be thousands, mostly idle.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
 /// How long to wait at the end for sockets to say goodbye.

@@ -44,14 +44,15 @@ fn text(
         text.push_str("Paste this into new RTCPeerConnection(…); it is good for a day:\n\n");
         text.push_str(&format!("{snippet:#}\n"));
     }
-    if let Some(address) = http.first() {
+    let over_tls = tls.first().filter(|_| config.http_over_tls()).map(|address| ("https", address));
+    if let Some((scheme, address)) = http.first().map(|address| ("http", address)).or(over_tls) {
         let host = match address.ip() {
             ip if ip.is_loopback() || ip.is_unspecified() => "localhost".to_owned(),
             IpAddr::V4(ip) => ip.to_string(),
             IpAddr::V6(ip) => format!("[{ip}]"),
         };
         let port = address.port();
-        text.push_str(&format!("\nTry it: open http://{host}:{port}/ in two tabs.\n\n"));
+        text.push_str(&format!("\nTry it: open {scheme}://{host}:{port}/ in two tabs.\n\n"));
     }
     text
 }

@@ -16,9 +16,19 @@ use std::io::{self, IoSlice, Read, Write};
 
 use rustls::{Connection, Error};
 
+use self::keyring::HTTP;
 pub use self::keyring::{Identity, Keyring, Unfit};
 use crate::net::output::{Output, Written};
 use crate::net::tcp::Arrived;
+
+/// What a client speaks inside TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speech {
+    /// STUN and ChannelData.
+    Stun,
+    /// HTTP, or at least neither of these.
+    Http,
+}
 
 /// One end of a TLS connection, without its stream.
 #[derive(Debug)]
@@ -38,6 +48,21 @@ impl Session {
         self.tls.is_handshaking()
     }
 
+    /// What is spoken inside once the handshake is done, if that can be told from the protocol that
+    /// was agreed on (RFC 7443 §3) or else from the first bytes that came. ChannelData is not among
+    /// those: nobody has a channel yet, and it may begin as `GET` does.
+    pub fn speaks(&self, first: &[u8]) -> Option<Speech> {
+        if self.is_opening() {
+            return None;
+        }
+        match (self.tls.alpn_protocol(), first) {
+            (Some(HTTP), _) => Some(Speech::Http),
+            (Some(_), _) | (None, [0x00..=0x03, ..]) => Some(Speech::Stun),
+            (None, [_, ..]) => Some(Speech::Http),
+            (None, []) => None,
+        }
+    }
+
     /// Whether records wait to leave.
     pub fn has_output(&self) -> bool {
         self.tls.wants_write()
@@ -51,11 +76,7 @@ impl Session {
     /// `WouldBlock` where nothing waits; `UnexpectedEof` where the stream ends without the word
     /// that says so, that is, may have been cut off; `InvalidData` where it is not TLS, or not as
     /// we speak it. What is to be said about that waits to leave.
-    pub(super) fn receive(
-        &mut self,
-        stream: &mut impl Read,
-        buffer: &mut [u8],
-    ) -> io::Result<Arrived> {
+    pub fn receive(&mut self, stream: &mut impl Read, buffer: &mut [u8]) -> io::Result<Arrived> {
         let (mut length, mut ended) = self.open(buffer)?;
         if length > 0 || ended {
             return Ok(Arrived { length, ended: length == 0, more: true });
@@ -121,7 +142,7 @@ impl Session {
     /// # Errors
     ///
     /// `WouldBlock` while some are left; otherwise the stream's.
-    pub(super) fn send(&mut self, stream: &mut impl Write) -> io::Result<()> {
+    pub fn send(&mut self, stream: &mut impl Write) -> io::Result<()> {
         while self.tls.wants_write() {
             match self.tls.write_tls(stream) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -134,20 +155,20 @@ impl Session {
     }
 
     /// What writes into `stream`, sealed.
-    pub(super) fn sealing<'a, S: Write>(&'a mut self, stream: &'a mut S) -> Sealing<'a, S> {
+    pub fn sealing<'a, S: Write>(&'a mut self, stream: &'a mut S) -> Sealing<'a, S> {
         Sealing { session: self, stream }
     }
 
     /// Says that nothing more will be sent: without this word the far end can't tell an end from a
     /// cut. It waits to leave.
-    pub(super) fn finish(&mut self) {
+    pub fn finish(&mut self) {
         self.tls.send_close_notify();
     }
 }
 
 /// A stream that seals what is written to it.
 #[derive(Debug)]
-pub(super) struct Sealing<'a, S> {
+pub struct Sealing<'a, S> {
     session: &'a mut Session,
     stream: &'a mut S,
 }

@@ -61,6 +61,8 @@ pub(super) struct Client {
     pub closing: Option<Moment>,
     /// Its last frame was this ConnectionBind; what follows is not read here.
     pub binding: Option<Box<ConnectionBind>>,
+    /// It may yet turn out to speak something else than STUN.
+    pub undecided: bool,
     /// Its handshake is under way: which one it is.
     opening: Option<u64>,
 }
@@ -137,6 +139,7 @@ impl Connections {
             ending: false,
             closing: None,
             binding: None,
+            undecided: opening.is_some(),
             opening,
         });
         self.open += 1;

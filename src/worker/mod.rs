@@ -31,6 +31,7 @@ mod connections;
 mod crowd;
 mod data;
 mod elsewhere;
+mod guest;
 mod listeners;
 mod mailbox;
 mod moderation;
@@ -57,8 +58,10 @@ use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
+use tokio::sync::mpsc;
 
 pub use crowd::{Crowd, CrowdLimits, Refused};
+pub use guest::Guest;
 pub use mailbox::{Mailbox, State, Unavailable};
 pub use quota::{Exhausted, Quota, QuotaLimits};
 pub use setup::{Failure, Seat, Shared, TlsLimits, WorkerHandle, WorkerSetup, seats, spawn};
@@ -121,6 +124,8 @@ struct Worker {
     send: SendBatch,
     /// Packets that this turn has handed to the core, and the kernel's messages they came in.
     handled: (u32, u32),
+    /// Where clients go who speak HTTP.
+    guests: Option<mpsc::Sender<Guest>>,
     /// Connections in their handshake that this turn has served.
     handshakes: usize,
     /// Where streams are read to, [`tcp::READ_BYTES`] long.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
 use mio::{Poll, Waker};
+use tokio::sync::mpsc;
 
 use crate::net::tls::Keyring;
 use crate::net::{RecvBatch, SendBatch, relay, tcp, udp};
@@ -26,7 +27,7 @@ use crate::worker::relays::Relays;
 use crate::worker::shelf::Shelf;
 use crate::worker::stats::{Snapshot, Stats};
 use crate::worker::token::Token;
-use crate::worker::{Tcp, Udp, Worker};
+use crate::worker::{Guest, Tcp, Udp, Worker};
 
 /// What the workers of a process share.
 #[derive(Debug)]
@@ -64,6 +65,8 @@ pub struct WorkerSetup {
     pub tls: Vec<tcp::Listener>,
     /// What the TLS listeners prove themselves with; without it there is none.
     pub keyring: Option<Arc<Keyring>>,
+    /// Where clients go who come by a TLS listener and speak HTTP; without it there are none.
+    pub guests: Option<mpsc::Sender<Guest>>,
     /// The limits of TLS.
     pub tls_limits: TlsLimits,
     /// How its relay sockets are opened.
@@ -190,6 +193,7 @@ impl Worker {
             udp_requests,
             tcp: setup.tcp.into_iter().map(tcp).chain(tls).collect(),
             handshakes: 0,
+            guests: setup.guests,
             relays: Relays::default(),
             listeners: Listeners::default(),
             peers: Peers::default(),

@@ -42,6 +42,10 @@ pub struct Stats {
     pub handshakes_displaced: u64,
     /// Connections that were closed because what came was no TLS record of their session.
     pub connections_broken: u64,
+    /// Connections that came by a TLS listener to speak HTTP.
+    pub guests_shown_in: u64,
+    /// The same that nobody had time for.
+    pub guests_refused: u64,
     /// Connections that came from another worker, by a ConnectionBind.
     pub connections_handed_over: u64,
     /// ConnectionBinds that were refused because the other worker did not take the connection.

@@ -6,6 +6,7 @@ use std::mem;
 
 use crate::net::output::Pushed;
 use crate::net::tcp::{Arrived, Connection, Cut, Deframer, lacks_room};
+use crate::net::tls::Speech;
 use crate::turn::{Lifetime, Path};
 use crate::worker::crowd::Refused;
 use crate::worker::token::{Place, Token, Way};
@@ -118,6 +119,12 @@ impl Worker {
             return self.finish(place);
         }
         let Arrived { length, .. } = arrived;
+        if client.undecided && self.guests.is_some() {
+            match client.connection.speaks(&self.scratch[..length]) {
+                Some(Speech::Http) => return self.show_in(place, length),
+                speech => client.undecided = speech.is_none(),
+            }
+        }
         // A short read has emptied the stream, but may have hidden its end.
         let more = arrived.more || client.ending;
         let path = Path { link: Way::to(place).into(), tuple: client.tuple() };

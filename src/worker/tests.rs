@@ -63,8 +63,13 @@ fn start(options: Options) -> Running {
     start_with(options, None)
 }
 
-/// With a keyring the connections are TLS, and there is no TCP.
-fn start_with(options: Options, keyring: Option<Arc<Keyring>>) -> Running {
+/// What TLS listeners need: with it the connections are TLS, and there is no TCP.
+struct Secured {
+    keyring: Arc<Keyring>,
+    guests: Option<mpsc::Sender<Guest>>,
+}
+
+fn start_with(options: Options, secured: Option<Secured>) -> Running {
     let any = "127.0.0.1:0".parse().unwrap();
     let (mut udp, mut tcp, address) = loop {
         let steering = Some(Steering::new([9; 32]));
@@ -101,7 +106,7 @@ fn start_with(options: Options, keyring: Option<Arc<Keyring>>) -> Running {
     };
     let seats = seats(options.workers, options.quota, options.crowd).unwrap();
     let workers = seats.into_iter().enumerate().map(|(index, seat)| {
-        let (tcp, tls) = match &keyring {
+        let (tcp, tls) = match &secured {
             None => (vec![tcp.remove(0)], Vec::new()),
             Some(_) => (Vec::new(), vec![tcp.remove(0)]),
         };
@@ -111,7 +116,8 @@ fn start_with(options: Options, keyring: Option<Arc<Keyring>>) -> Running {
             udp: vec![udp.remove(0)],
             tcp,
             tls,
-            keyring: keyring.clone(),
+            keyring: secured.as_ref().map(|it| Arc::clone(&it.keyring)),
+            guests: secured.as_ref().and_then(|it| it.guests.clone()),
             tls_limits: options.tls,
             relay: relay::Options::default(),
             idle: options.idle,

@@ -192,7 +192,7 @@ fn files_are_read_again_when_they_have_changed_and_rest() {
     let Chain { middle, leaf, key, .. } = chain();
     let case = Case::new(&format!("{leaf}{middle}"), &key);
     let files = vec![case.files()];
-    let keyring = Arc::new(Keyring::new(Vec::new()).unwrap());
+    let keyring = Arc::new(Keyring::new(Vec::new(), false).unwrap());
     let stamps = stamps(&files);
     let config = "t.toml".to_owned();
     let mut certificates =

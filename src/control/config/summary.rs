@@ -18,7 +18,7 @@ impl Config {
             format!("udp     {}", list(&listen.udp)),
             format!("tcp     {}", list(&listen.tcp)),
             format!("tls     {}", list(&listen.tls)),
-            format!("http    {}", list(&listen.http)),
+            format!("http    {}{}", list(&listen.http), also(self.http_over_tls())),
             format!("relay   {addresses}, ports {} to {}", relay.port_min, relay.port_max),
         ];
         if !alternates.servers.is_empty() {
@@ -83,6 +83,10 @@ impl Config {
         let metadata = self.path.as_ref().and_then(|path| path.metadata().ok());
         metadata.is_some_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
     }
+}
+
+fn also(over_tls: bool) -> &'static str {
+    if over_tls { ", and inside tls" } else { "" }
 }
 
 fn list<T: Display>(items: &[T]) -> String {

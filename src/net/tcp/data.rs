@@ -12,6 +12,7 @@ use socket2::SockRef;
 
 use super::{Connection, Deframer};
 use crate::net::pipe::End;
+use crate::net::tls::{Session, Speech};
 
 impl Connection {
     /// Has the connection announced under another token, first of all if it is ready now.
@@ -30,6 +31,20 @@ impl Connection {
     /// That of `epoll_ctl`.
     pub fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
         self.stream.deregister(registry)
+    }
+}
+
+impl Connection {
+    /// What is spoken over it, if that can be told by now; `first` are the bytes that came first.
+    /// Without TLS it is STUN.
+    pub fn speaks(&self, first: &[u8]) -> Option<Speech> {
+        self.session.as_ref().map_or(Some(Speech::Stun), |session| session.speaks(first))
+    }
+
+    /// What it consists of, for others to go on with: its stream and what is between that and the
+    /// bytes inside.
+    pub fn into_parts(self) -> (std::net::TcpStream, Option<Box<Session>>) {
+        (self.stream.into(), self.session)
     }
 }
 

@@ -1,8 +1,8 @@
 //! The one cipher suite that RFC 8489 §6.2.3 asks for and the library does not have:
 //! TLS_DHE_RSA_WITH_AES_128_GCM_SHA256, with the group ffdhe2048 of RFC 7919.
 //!
-//! It is the suite of ECDHE but for the key exchange, which is Diffie and Hellman's own. Old clients
-//! may need it; it stands last, so that nobody else gets it.
+//! It is the suite of ECDHE but for the key exchange, which is Diffie and Hellman's own. Old
+//! clients may need it; it stands last, so that nobody else gets it.
 
 use crypto_bigint::modular::{FixedMontyForm, FixedMontyParams};
 use crypto_bigint::{Odd, U256, U2048};

@@ -60,16 +60,18 @@ impl Identity {
 /// The identities of a server's TLS listeners. Sessions that have begun keep what they began with.
 pub struct Keyring {
     current: RwLock<Arc<ServerConfig>>,
+    also_http: bool,
 }
 
 impl Keyring {
-    /// One that shows the first of `identities` to whoever asks for none of their names.
+    /// One that shows the first of `identities` to whoever asks for none of their names. With
+    /// `also_http` clients may agree on HTTP too.
     ///
     /// # Errors
     ///
     /// What the library says of it; nothing that a configuration could cause.
-    pub fn new(identities: Vec<Identity>) -> Result<Self, Error> {
-        Ok(Self { current: RwLock::new(config(identities)?) })
+    pub fn new(identities: Vec<Identity>, also_http: bool) -> Result<Self, Error> {
+        Ok(Self { current: RwLock::new(config(identities, also_http)?), also_http })
     }
 
     /// Shows these from now on. Tickets for earlier sessions are void: whoever comes again sees the
@@ -79,7 +81,7 @@ impl Keyring {
     ///
     /// That of [`Keyring::new`]; nothing has changed then.
     pub fn replace(&self, identities: Vec<Identity>) -> Result<(), Error> {
-        let fresh = config(identities)?;
+        let fresh = config(identities, self.also_http)?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         Ok(())
     }
@@ -95,13 +97,14 @@ impl Keyring {
     }
 }
 
-fn config(identities: Vec<Identity>) -> Result<Arc<ServerConfig>, Error> {
+fn config(identities: Vec<Identity>, also_http: bool) -> Result<Arc<ServerConfig>, Error> {
     let provider = Arc::new(dhe::provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(ByName::new(identities)));
-    config.alpn_protocols = PROTOCOLS.iter().map(|name| name.as_bytes().to_vec()).collect();
+    let protocols = PROTOCOLS.iter().chain(also_http.then_some(&HTTP));
+    config.alpn_protocols = protocols.map(|name| name.to_vec()).collect();
     // Nothing is kept for a client that may come again: it keeps a ticket.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.ticketer = Ticketer::new()?;
@@ -156,4 +159,7 @@ impl fmt::Debug for Keyring {
 
 /// What is spoken over TLS (RFC 7443 §3). A client that names protocols, but none of these, is
 /// refused; one that names none is not.
-const PROTOCOLS: [&str; 2] = ["stun.turn", "stun.nat-discovery"];
+const PROTOCOLS: [&[u8]; 2] = [b"stun.turn", b"stun.nat-discovery"];
+
+/// HTTP/1.1 (RFC 7301 §6).
+pub(super) const HTTP: &[u8] = b"http/1.1";

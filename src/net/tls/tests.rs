@@ -81,7 +81,7 @@ impl Pair {
             .with_no_client_auth();
         let name = "turn.example.org".try_into().unwrap();
         Self {
-            session: Keyring::new(vec![identity]).unwrap().session().unwrap(),
+            session: Keyring::new(vec![identity], false).unwrap().session().unwrap(),
             client: ClientConnection::new(Arc::new(config), name).unwrap(),
             wire: Wire { room: usize::MAX, ..Wire::default() },
             output: Output::new(1 << 20),

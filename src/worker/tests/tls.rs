@@ -21,12 +21,12 @@ fn keyring() -> (Arc<Keyring>, Arc<ClientConfig>) {
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    (Arc::new(Keyring::new(vec![identity]).unwrap()), Arc::new(config))
+    (Arc::new(Keyring::new(vec![identity], true).unwrap()), Arc::new(config))
 }
 
 fn tls(options: Options) -> (Running, Arc<ClientConfig>) {
     let (keyring, config) = keyring();
-    (start_with(options, Some(keyring)), config)
+    (start_with(options, Some(Secured { keyring, guests: None })), config)
 }
 
 fn connect(server: &Running) -> TcpStream {
@@ -55,10 +55,14 @@ fn asks(stream: &mut (impl Read + Write)) {
     success(&answer);
 }
 
+/// Whether the server ends the connection, whatever it may have said before.
 fn has_ended(mut stream: TcpStream) -> bool {
-    match stream.read(&mut [0; 8]) {
-        Ok(length) => length == 0,
-        Err(error) => error.kind() == ErrorKind::ConnectionReset,
+    loop {
+        match stream.read(&mut [0; 1024]) {
+            Ok(0) => return true,
+            Ok(_) => {}
+            Err(error) => return error.kind() == ErrorKind::ConnectionReset,
+        }
     }
 }
 
@@ -142,5 +146,29 @@ fn the_end_that_a_client_says_is_answered_with_an_end() {
     // Without the word for it this is an error.
     assert_eq!(client.read(&mut [0; 8]).unwrap(), 0);
     server.until(|snapshot| snapshot.connections == 0);
+    server.stop();
+}
+
+#[test]
+fn a_client_that_speaks_http_is_shown_in_with_what_it_has_said() {
+    let (shows_in, mut guests) = mpsc::channel(1);
+    let (keyring, config) = keyring();
+    let secured = Secured { keyring, guests: Some(shows_in) };
+    let server = start_with(Options::default(), Some(secured));
+    let mut client = open(&server, &config);
+    client.write_all(b"GET / HTTP/1.1").unwrap();
+    server.until(|snapshot| snapshot.stats.guests_shown_in == 1);
+    // Nobody has time for a second one.
+    let mut second = open(&server, &config);
+    second.write_all(b"GET / HTTP/1.1").unwrap();
+    assert!(has_ended(second.sock));
+    let Guest { stream, session, said, client: from, server: reached } = guests.try_recv().unwrap();
+    assert_eq!(said, b"GET / HTTP/1.1");
+    assert_eq!((from, reached), (client.sock.local_addr().unwrap(), server.address));
+    assert!(!session.is_opening());
+    drop(stream);
+    asks(&mut open(&server, &config));
+    let snapshot = server.until(|snapshot| snapshot.connections == 0);
+    assert_eq!((snapshot.stats.guests_shown_in, snapshot.stats.guests_refused), (1, 1));
     server.stop();
 }
