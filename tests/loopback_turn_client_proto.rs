@@ -5,6 +5,7 @@
 
 mod common {
     pub(crate) mod server;
+    pub(crate) mod tls;
 }
 
 use std::collections::VecDeque;
@@ -13,8 +14,10 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use common::server::Server;
+use common::tls::Authority;
 use hairpin::control::credentials::time_limited;
 use hairpin::wire::{AttributeType, Integrity, Message};
+use rustls::{ClientConnection, StreamOwned};
 use turn_client_proto::api::{Transmit, TurnConfig, TurnEvent, TurnPollRet, TurnRecvRet};
 use turn_client_proto::client::TurnClient;
 use turn_client_proto::prelude::*;
@@ -31,6 +34,7 @@ const TICK: Duration = Duration::from_millis(20);
 enum Road {
     Udp(UdpSocket),
     Tcp(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
 impl Road {
@@ -47,8 +51,19 @@ impl Road {
         Self::Tcp(stream)
     }
 
+    /// This client has no TLS of its own: its stream goes through somebody else's.
+    fn tls(server: &Server, authority: &Authority) -> Self {
+        let stream = TcpStream::connect(server.secure_at(Ipv4Addr::LOCALHOST)).unwrap();
+        stream.set_read_timeout(Some(TICK)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let config = authority.client(&["stun.turn"]);
+        let tls = ClientConnection::new(config, "turn.example.org".try_into().unwrap()).unwrap();
+        Self::Tls(Box::new(StreamOwned::new(tls, stream)))
+    }
+
     fn local(&self) -> SocketAddr {
         match self {
+            Self::Tls(stream) => stream.sock.local_addr(),
             Self::Udp(socket) => socket.local_addr(),
             Self::Tcp(stream) => stream.local_addr(),
         }
@@ -59,6 +74,7 @@ impl Road {
         match self {
             Self::Udp(socket) => drop(socket.send_to(bytes, to).unwrap()),
             Self::Tcp(stream) => stream.write_all(bytes).unwrap(),
+            Self::Tls(stream) => stream.write_all(bytes).unwrap(),
         }
     }
 
@@ -68,6 +84,7 @@ impl Road {
         let received = match self {
             Self::Udp(socket) => socket.recv(&mut buffer),
             Self::Tcp(stream) => stream.read(&mut buffer),
+            Self::Tls(stream) => stream.read(&mut buffer),
         };
         match received {
             Ok(length) => {
@@ -99,10 +116,14 @@ struct Driver {
 
 impl Driver {
     fn new(server: &Server, road: Road, config: TurnConfig) -> Self {
-        let (from, to) = (road.local(), server.address());
+        let to = match &road {
+            Road::Tls(stream) => stream.sock.peer_addr().unwrap(),
+            _ => server.address(),
+        };
+        let from = road.local();
         let client = match road {
             Road::Udp(_) => TurnClientUdp::allocate(from, to, config).into(),
-            Road::Tcp(_) => TurnClientTcp::allocate(from, to, config).into(),
+            Road::Tcp(_) | Road::Tls(_) => TurnClientTcp::allocate(from, to, config).into(),
         };
         let (events, received) = (VecDeque::new(), VecDeque::new());
         let (began, sent, ignored, closed) = (Instant::now(), Vec::new(), 0, false);
@@ -298,6 +319,30 @@ fn over_tcp_a_channel_reaches_a_peer_and_its_answers_return() {
     }
 }
 
+/// A server that listens for TLS.
+fn secured() -> (Server, Authority) {
+    let authority = Authority::new();
+    authority.issue("first", &["turn.example.org"]);
+    (Server::with(&authority.listeners(&["first"])), authority)
+}
+
+#[test]
+fn over_tls_indications_and_a_channel_reach_a_peer_and_its_answers_return() {
+    let (server, authority) = secured();
+    for by_channel in [false, true] {
+        let mut driver = Driver::new(&server, Road::tls(&server, &authority), config());
+        let (relayed, peer) = (driver.allocated(), peer());
+        match by_channel {
+            false => driver.permit(peer.local_addr().unwrap()),
+            true => driver.bind(peer.local_addr().unwrap()),
+        }
+        for data in payloads(&[4, 8, 172, 1200]) {
+            driver.exchange(&peer, relayed, &data);
+        }
+        driver.delete();
+    }
+}
+
 #[test]
 fn a_deleted_allocation_frees_its_five_tuple_at_once() {
     let server = Server::start();
@@ -382,8 +427,8 @@ fn modern(credentials: TurnCredentials, anonymous: Feature) -> TurnConfig {
 
 #[test]
 fn a_client_that_insists_on_sha256_and_on_hiding_its_name_is_served() {
-    let server = Server::start();
-    for road in [Road::udp(), Road::tcp(&server)] {
+    let (server, authority) = secured();
+    for road in [Road::udp(), Road::tcp(&server), Road::tls(&server, &authority)] {
         let config = modern(TurnCredentials::new("user1", "test"), Feature::Required);
         let mut driver = Driver::new(&server, road, config);
         let (relayed, peer) = (driver.allocated(), peer());

@@ -123,9 +123,33 @@ impl Output {
     ///
     /// The stream's, except `WouldBlock` and `Interrupted`, which are none.
     pub fn write_to(&mut self, stream: &mut impl Write) -> io::Result<Written> {
+        self.write_pieces_to(stream, |_| usize::MAX)
+    }
+
+    /// The same, but the stream sees no more at a time than one frame, where no more than so many
+    /// wait.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Output::write_to`].
+    pub fn write_frames_to(&mut self, stream: &mut impl Write, few: usize) -> io::Result<Written> {
+        self.write_pieces_to(stream, |output| match output.frames.front() {
+            Some(first) if output.frames.len() <= few => first.len - output.first_written,
+            _ => usize::MAX,
+        })
+    }
+
+    fn write_pieces_to(
+        &mut self,
+        stream: &mut impl Write,
+        piece: impl Fn(&Self) -> usize,
+    ) -> io::Result<Written> {
         let mut written = Written::default();
         while !self.bytes.is_empty() {
+            let piece = piece(self);
             let (front, back) = self.bytes.as_slices();
+            let front = &front[..front.len().min(piece)];
+            let back = &back[..back.len().min(piece - front.len())];
             let bytes = match stream.write_vectored(&[IoSlice::new(front), IoSlice::new(back)]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(bytes) => bytes,

@@ -4,9 +4,10 @@
 //! certificate is renewed. [`Session`] is the cipher between one stream and its frames: it has no
 //! socket, so that it goes wherever its connection goes, and whoever owns both lends it the stream.
 //!
-//! The frames that wait for a client are sealed together, into as few records as they fit, and all
-//! records that one read has brought are opened at once.
+//! The frames that wait for a client are sealed and sent together, and all records that one read
+//! has brought are opened at once.
 
+mod client;
 mod dhe;
 mod keyring;
 #[cfg(test)]
@@ -16,6 +17,7 @@ use std::io::{self, IoSlice, Read, Write};
 
 use rustls::{Connection, Error};
 
+pub use self::client::{Trust, Visit};
 use self::keyring::HTTP;
 pub use self::keyring::{Identity, Keyring, Unfit};
 use crate::net::output::{Output, Written};
@@ -66,6 +68,21 @@ impl Session {
     /// Whether records wait to leave.
     pub fn has_output(&self) -> bool {
         self.tls.wants_write()
+    }
+
+    /// Goes through the handshake, over a stream that blocks.
+    ///
+    /// # Errors
+    ///
+    /// The stream's, or why there can be no session.
+    pub fn shake_hands(&mut self, stream: &mut (impl Read + Write)) -> io::Result<()> {
+        let mut buffer = vec![0; HEADROOM + 4096];
+        while self.is_opening() {
+            self.send(stream)?;
+            let arrived = self.receive(stream, &mut buffer)?;
+            debug_assert_eq!(arrived.length, 0, "nothing is said in a handshake");
+        }
+        self.send(stream)
     }
 
     /// Reads `stream` once and puts what it says at the front of `buffer`, which must be longer
@@ -122,6 +139,9 @@ impl Session {
 
     /// Seals what waits in `output` and sends it, as far as the stream takes it.
     ///
+    /// A few frames that wait together get a record each, and leave together: there are clients
+    /// that take a record for a message (coturn's own). Where many wait, they share records.
+    ///
     /// # Errors
     ///
     /// The stream's, which end the connection.
@@ -130,10 +150,18 @@ impl Session {
         output: &mut Output,
         stream: &mut impl Write,
     ) -> io::Result<Written> {
-        match self.send(stream) {
-            Ok(()) => output.write_to(&mut Sealing { session: self, stream }),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Written::default()),
-            Err(error) => Err(error),
+        let mut written = Written::default();
+        loop {
+            match self.send(stream) {
+                Ok(()) if output.is_empty() || self.is_opening() => return Ok(written),
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(written),
+                Err(error) => return Err(error),
+            }
+            let mut records = Records { tls: &mut self.tls, room: SEALED_MAX };
+            let sealed = output.write_frames_to(&mut records, FRAMES_APART)?;
+            written.bytes += sealed.bytes;
+            written.frames += sealed.frames;
         }
     }
 
@@ -192,6 +220,31 @@ impl<S: Write> Sealing<'_, S> {
     }
 }
 
+/// Seals so much, and no more: what can't be sent yet should wait where frames can be dropped.
+struct Records<'a> {
+    tls: &'a mut Connection,
+    room: usize,
+}
+
+impl Write for Records<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[IoSlice::new(bytes)])
+    }
+
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        if self.room == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let sealed = self.tls.writer().write_vectored(parts)?;
+        self.room = self.room.saturating_sub(sealed);
+        Ok(sealed)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl<S: Write> Write for Sealing<'_, S> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.seal(|tls| tls.writer().write(bytes))
@@ -223,6 +276,12 @@ fn invalid(error: Error) -> io::Error {
 /// The longest record that can arrive (RFC 5246 §6.2.3), and so the most that can have been kept of
 /// one that was not whole.
 pub const HEADROOM: usize = 5 + 16_384 + 2048;
+
+/// Bytes that are sealed before they are sent; what is sealed in one go may lie above it.
+const SEALED_MAX: usize = 32 * 1024;
+
+/// So many frames that wait together get a record each.
+const FRAMES_APART: usize = 16;
 
 /// Bytes of a client's handshake: a ClientHello with keys of post-quantum size has two thousand.
 const GREETING_MAX: usize = 16 * 1024;

@@ -164,6 +164,10 @@ impl Worker {
         let Some(client) = self.connections.get(place) else { return };
         if client.is_opening() {
             self.stats.handshakes_failed += 1;
+            // Most of what goes wrong with TLS is the client's choice or the certificate's fault,
+            // and neither can be found out without the words.
+            let address = client.connection.client_addr();
+            tracing::debug!(client = %address, %error, "a TLS handshake failed");
         } else if error.kind() == io::ErrorKind::InvalidData {
             self.stats.connections_broken += 1;
         }

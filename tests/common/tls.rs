@@ -46,6 +46,16 @@ impl Authority {
         certificate.der().clone()
     }
 
+    /// The file of its own certificate.
+    pub(crate) fn issuer(&self) -> PathBuf {
+        self.put("issuer.pem", &self.issuer_text());
+        self.path("issuer.pem")
+    }
+
+    pub(crate) fn issuer_text(&self) -> String {
+        self.issuer.pem()
+    }
+
     /// Writes a file beside the one of this name and renames it, as who renews certificates does.
     pub(crate) fn put(&self, name: &str, text: &str) {
         let beside = self.path("beside");

@@ -2,10 +2,10 @@
 # Starting the server under test, for the scripts under tests/. Source it; then:
 #
 #   start_server BINARY [SECTIONS]
-#                         sets $server_port (STUN and TURN, UDP and TCP) and $server_directory
-#                         (config, log); returns when the server answers; fails, and says why in
-#                         $server_complaint, when it does not within ten seconds; SECTIONS are more
-#                         of the configuration
+#                         sets $server_port (STUN and TURN, UDP and TCP), $secure_port (over TLS)
+#                         and $server_directory (config, certificate, log); returns when the server
+#                         answers; fails, and says why in $server_complaint, when it does not within
+#                         ten seconds; SECTIONS are more of the configuration
 #   stop_server           ends it and says so if it had ended before
 #   free_port             a port that is free on loopback for UDP and TCP
 
@@ -24,6 +24,11 @@ start_server() {
   local binary=$1 sections=${2:-} http_port alternate_port deadline
   server_directory=$(mktemp -d)
   server_port=$(free_port)
+  secure_port=$(free_port)
+  # Who tests with it does not believe it anyway.
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 \
+    -subj /CN=localhost -addext subjectAltName=DNS:localhost \
+    -keyout "$server_directory/key.pem" -out "$server_directory/cert.pem" 2>/dev/null
   http_port=$(free_port)
   alternate_port=$(free_port)
   cat >"$server_directory/turnserver.toml" <<EOF
@@ -31,7 +36,7 @@ realm = "example.org"
 [listen]
 udp = ["127.0.0.1:$server_port", "[::1]:$server_port"]
 tcp = ["127.0.0.1:$server_port", "[::1]:$server_port"]
-tls = []
+tls = ["127.0.0.1:$secure_port", "[::1]:$secure_port"]
 dtls = []
 http = ["127.0.0.1:$http_port"]
 [nat_discovery]

@@ -19,6 +19,8 @@ struct Wire {
     to_client: Vec<u8>,
     /// How much the client's side takes before it is full.
     room: usize,
+    /// Calls that wrote something, since the handshake.
+    writes: usize,
 }
 
 impl Read for Wire {
@@ -32,12 +34,19 @@ impl Read for Wire {
 
 impl Write for Wire {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let length = bytes.len().min(self.room);
+        self.write_vectored(&[IoSlice::new(bytes)])
+    }
+
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        let all = parts.iter().flat_map(|part| part.iter());
+        let before = self.to_client.len();
+        self.to_client.extend(all.take(self.room));
+        let length = self.to_client.len() - before;
         if length == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         self.room -= length;
-        self.to_client.extend_from_slice(&bytes[..length]);
+        self.writes += 1;
         Ok(length)
     }
 
@@ -103,6 +112,7 @@ impl Pair {
             self.flush();
             self.client_hears();
         }
+        self.wire.writes = 0;
     }
 
     fn client_sends(&mut self) {
@@ -151,17 +161,22 @@ impl Pair {
 }
 
 #[test]
-fn frames_that_wait_together_leave_in_one_record() {
-    let mut pair = Pair::open();
-    pair.client_hears();
-    for number in 0..12_u8 {
-        let pushed = pair.output.push([&[number; 1200], &[], &[]], Kind::Media);
-        assert_eq!(pushed, Pushed::Queued { dropped: 0 });
+fn a_few_frames_get_a_record_each_and_many_share_them_and_all_leave_at_once() {
+    for (frames, size, records) in [(1, 1200, 1), (16, 1200, 16), (100, 160, 1), (100, 1200, 8)] {
+        let mut pair = Pair::open();
+        pair.client_hears();
+        for number in 0..frames {
+            let pushed = pair.output.push([&vec![number; size], &[], &[]], Kind::Media);
+            assert_eq!(pushed, Pushed::Queued { dropped: 0 });
+        }
+        let frames = usize::from(frames);
+        assert_eq!(pair.flush(), Written { bytes: frames * size, frames });
+        assert_eq!(pair.records(), records, "{frames} frames of {size} bytes");
+        // What is small enough leaves by one call.
+        assert!(size * frames > SEALED_MAX || pair.wire.writes == 1);
+        let expected: Vec<u8> = (0..frames).flat_map(|number| vec![number as u8; size]).collect();
+        assert!(pair.client_hears() == expected);
     }
-    assert_eq!(pair.flush(), Written { bytes: 14_400, frames: 12 });
-    assert_eq!(pair.records(), 1);
-    let expected: Vec<u8> = (0..12_u8).flat_map(|number| [number; 1200]).collect();
-    assert!(pair.client_hears() == expected);
 }
 
 #[test]
