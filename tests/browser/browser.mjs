@@ -23,8 +23,9 @@ const SWITCHES = [
 ];
 
 // `namespace`: the network namespace to run in; `origin`: a plain-http origin to which the browser
-// is to grant camera and crypto all the same.
-export async function startBrowser({ namespace, origin } = {}) {
+// is to grant camera and crypto all the same; `believed`: the hash of the key of a certificate that
+// nobody has signed.
+export async function startBrowser({ namespace, origin, believed } = {}) {
   let executablePath = CHROMIUM;
   if (namespace) {
     executablePath = join(temporaryDirectory('chromium'), 'chromium');
@@ -33,5 +34,6 @@ export async function startBrowser({ namespace, origin } = {}) {
   }
   const args = [...SWITCHES];
   if (origin) args.push(`--unsafely-treat-insecure-origin-as-secure=${origin}`);
+  if (believed) args.push(`--ignore-certificate-errors-spki-list=${believed}`);
   return chromium.launch({ executablePath, args, headless: true });
 }

@@ -7,16 +7,16 @@ import { startServer } from './server.mjs';
 
 const MIRROR = fileURLToPath(new URL('udp-mirror.mjs', import.meta.url));
 const MIRRORS = [SERVER, '7001', '7002'];
-const STUN_PORT = 3478, HTTP_PORT = 8080;
+const STUN_PORT = 3478, HTTP_PORT = 8080, SECURE_PORT = 443;
 
 export class Lab {
   // The server relays to `allow` on top of its defaults. The addresses of this lab are
   // documentation addresses, which a server refuses as peers unless told otherwise; to other
-  // relayed addresses of its own it always relays.
-  static async open({ allow = [] } = {}) {
+  // relayed addresses of its own it always relays. With `secure` it listens for TLS as well.
+  static async open({ allow = [], secure = false } = {}) {
     const lab = new Lab();
     try {
-      await lab.#build(allow);
+      await lab.#build(allow, secure);
     } catch (error) {
       await lab.close();
       throw error;
@@ -24,14 +24,19 @@ export class Lab {
     return lab;
   }
 
-  async #build(allow) {
+  async #build(allow, secure) {
     const network = (this.network = new Network());
     const mirror = network.start('server', process.execPath, [MIRROR, 'serve', ...MIRRORS]);
     await once(mirror.stdout, 'data');
     const at = { address: SERVER, stunPort: STUN_PORT, httpPort: HTTP_PORT };
+    if (secure) at.securePort = SECURE_PORT;
     this.server = await startServer({ ...at, network, allow });
     this.browsers = await Promise.all(['a', 'b'].map(side =>
-      startBrowser({ namespace: network.name(`host-${side}`), origin: this.server.url })));
+      startBrowser({
+        namespace: network.name(`host-${side}`),
+        origin: this.server.url,
+        believed: this.server.keyHash,
+      })));
   }
 
   // Puts the same kind of NAT in front of both sides.
