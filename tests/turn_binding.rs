@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::{AttributeType, Class, Drop, ErrorCode, Method, Out, Packet, Response, Sim, addr};
+use common::{
+    AttributeType, Class, Drop, ErrorCode, Method, Out, Packet, Response, Sim, Transport, addr,
+};
 use hairpin::wire::Message;
 
 fn binding(sim: &mut Sim, address: &str) -> Response {
@@ -205,6 +207,32 @@ fn nothing_but_binding_has_a_classic_form() {
         sim.deliver(client, &bytes).dropped();
     }
     assert_eq!(sim.drops(Drop::Unsupported), methods.len() as u64);
+}
+
+/// RFC 8489 §11: over DTLS "all requests MUST generate a 500 (Server Error) error response, and
+/// indications MUST be ignored", where they lack the cookie.
+#[test]
+fn a_classic_request_over_dtls_gets_500_and_an_indication_nothing() {
+    let mut sim = Sim::new();
+    let client = sim.client_on(0, Transport::Dtls, "198.51.100.1:4000");
+    let methods = [Method::BINDING, Method::ALLOCATE, Method::REFRESH, Method::CHANNEL_BIND];
+    for method in methods {
+        // Before anything else that is wrong with it.
+        let unknown = AttributeType(0x0003);
+        let mut bytes = sim.packet(method).with(unknown, [0, 0, 0, 6]).encode();
+        bytes[4..8].copy_from_slice(b"1234");
+        let Out::Reply(reply) = sim.deliver(client, &bytes) else { panic!("an answer") };
+        assert_eq!(reply[4..20], bytes[4..20]);
+        assert_eq!(reply[20..28], [0, 9, 0, 16, 0, 0, 5, 0], "{method}");
+    }
+    assert_eq!(sim.stats().errors(ErrorCode::SERVER_ERROR), methods.len() as u64);
+    for method in [Method::BINDING, Method::SEND] {
+        let mut bytes = Packet::new(Class::Indication, method, [3; 12]).encode();
+        bytes[4..8].copy_from_slice(b"1234");
+        sim.deliver(client, &bytes).dropped();
+    }
+    let packet = sim.packet(Method::BINDING);
+    assert_eq!(sim.ask(client, &packet).response.expect("an answer").class, Class::Success);
 }
 
 /// RFC 8489 §12.1: a Binding indication has no response; it keeps a NAT's binding alive.

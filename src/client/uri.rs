@@ -152,7 +152,8 @@ impl fmt::Display for Uri {
         let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
         write!(f, "{scheme}:{open}{}{close}:{}", self.host, self.port)?;
         match self.transport {
-            Some(Transport::Udp) => f.write_str("?transport=udp"),
+            // RFC 7350 §4.6.1: DTLS is what `turns:` with UDP stands for.
+            Some(Transport::Udp | Transport::Dtls) => f.write_str("?transport=udp"),
             Some(Transport::Tcp) => f.write_str("?transport=tcp"),
             None => Ok(()),
         }

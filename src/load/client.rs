@@ -65,6 +65,8 @@ impl Clients {
                 stream.set_nodelay(true)?;
                 Ok(Port::Tcp(Connection::new(stream)))
             }
+            // No URI that is accepted leads here.
+            Transport::Dtls => Err(ErrorKind::Unsupported.into()),
         }
     }
 

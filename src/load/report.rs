@@ -138,6 +138,7 @@ impl Report {
             transport: match options.uri.transport() {
                 Transport::Udp => "udp",
                 Transport::Tcp => "tcp",
+                Transport::Dtls => "dtls",
             },
             mode,
             framing: Some(options.framing).filter(|_| carries),

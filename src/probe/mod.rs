@@ -96,9 +96,9 @@ fn legs_of(uri: &Uri) -> Vec<Leg> {
 fn carriers(uri: &Uri) -> Vec<Carrier> {
     match (uri.secure, uri.transport, uri.scheme) {
         (false, None, Scheme::Turn) => vec![Carrier::Udp, Carrier::Tcp],
-        (false, None | Some(Transport::Udp), _) => vec![Carrier::Udp],
+        (false, None | Some(Transport::Udp | Transport::Dtls), _) => vec![Carrier::Udp],
         (false, Some(Transport::Tcp), _) => vec![Carrier::Tcp],
-        (true, Some(Transport::Udp), _) => vec![Carrier::Dtls],
+        (true, Some(Transport::Udp | Transport::Dtls), _) => vec![Carrier::Dtls],
         (true, _, _) => vec![Carrier::Tls],
     }
 }

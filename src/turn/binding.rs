@@ -4,7 +4,8 @@ use crate::turn::Server;
 use crate::turn::action::Verdict;
 use crate::turn::moment::Now;
 use crate::turn::request::Reject;
-use crate::turn::tuple::Path;
+use crate::turn::stats::Drop;
+use crate::turn::tuple::{Path, Transport};
 use crate::wire::{AttributeType, Class, ErrorCode, Message, MessageWriter, Method};
 
 impl Server {
@@ -18,6 +19,9 @@ impl Server {
         message: &Message<'_>,
         reply: &mut [u8],
     ) -> Verdict {
+        if message.is_classic() && path.tuple.transport == Transport::Dtls {
+            return self.classic(now, path, message, reply);
+        }
         // RFC 7635 §7: a token where none are taken is an unknown attribute, at every address.
         if self.is_unexpected_token(message) {
             let refused = Reject(ErrorCode::UNKNOWN_ATTRIBUTE);
@@ -54,5 +58,21 @@ impl Server {
         self.stats.bindings += 1;
         let finished = self.close(&mut writer, message.has(AttributeType::FINGERPRINT), None);
         self.replied(finished)
+    }
+
+    /// A message without the cookie that has no business here. RFC 8489 §11: over DTLS a request
+    /// gets a 500, and an indication nothing.
+    pub(super) fn classic(
+        &mut self,
+        now: Now,
+        path: Path,
+        message: &Message<'_>,
+        reply: &mut [u8],
+    ) -> Verdict {
+        if message.class() == Class::Request && path.tuple.transport == Transport::Dtls {
+            let refused = Reject(ErrorCode::SERVER_ERROR);
+            return self.refuse(now, path, message, None, refused, reply);
+        }
+        self.dropped(Drop::Unsupported)
     }
 }

@@ -13,7 +13,7 @@ use crate::turn::config::{self, Pair};
 use crate::turn::map::Hasher;
 use crate::turn::moment::Now;
 use crate::turn::request::Reject;
-use crate::turn::tuple::{FiveTuple, Path, RelayedAddr};
+use crate::turn::tuple::{FiveTuple, Path, RelayedAddr, Transport};
 use crate::wire::{AttributeType, Class, ErrorCode, Message, MessageWriter, Method};
 
 /// The longest PADDING of an answer: the MTU of most paths (RFC 5780 §6.1), so that with what
@@ -66,15 +66,15 @@ impl Discovery {
     }
 }
 
-/// No answer leaves a stream, so nothing can be asked for on one (RFC 5780 §3); of the three,
-/// RFC 3489 has only CHANGE-REQUEST.
+/// No answer leaves a stream or a session, so nothing can be asked for on one (RFC 5780 §3); of
+/// the three, RFC 3489 has only CHANGE-REQUEST.
 fn is_served(attribute: AttributeType, path: &Path, message: &Message<'_>) -> bool {
     let known = match attribute {
         AttributeType::CHANGE_REQUEST => true,
         AttributeType::RESPONSE_PORT | AttributeType::PADDING => !message.is_classic(),
         _ => false,
     };
-    known && !path.tuple.transport.is_stream()
+    known && path.tuple.transport == Transport::Udp
 }
 
 impl Corner {

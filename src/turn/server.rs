@@ -108,7 +108,7 @@ impl Server {
         match (message.class(), message.method()) {
             (Class::Request, Method::BINDING) => self.binding(now, path, message, reply),
             // Only Binding has a classic form (RFC 8656 §5).
-            _ if message.is_classic() => self.dropped(Drop::Unsupported),
+            _ if message.is_classic() => self.classic(now, path, message, reply),
             (Class::Indication, Method::SEND) => self.send(now, path, message),
             (
                 Class::Request,

@@ -10,6 +10,8 @@ pub enum Transport {
     Udp,
     /// A stream of messages, ChannelData padded to four bytes.
     Tcp,
+    /// One message in one record, and one record in one datagram (RFC 7350).
+    Dtls,
 }
 
 impl Transport {

@@ -33,7 +33,7 @@ impl ErrorCode {
     pub const CONNECTION_TIMEOUT_OR_FAILURE: Self = Self(447);
     /// The user holds as many allocations as they may.
     pub const ALLOCATION_QUOTA_REACHED: Self = Self(486);
-    /// Not now; the client may try again.
+    /// Not now, and the client may try again; or a classic request where none may come.
     pub const SERVER_ERROR: Self = Self(500);
     /// The server cannot: no port, no memory, no room in a table.
     pub const INSUFFICIENT_CAPACITY: Self = Self(508);
