@@ -26,7 +26,9 @@ use crate::net::steering::Steering;
 use crate::net::tls::Keyring;
 use crate::net::{self, Offload, relay, tcp, udp};
 use crate::turn::Lifetime;
-use crate::worker::{self, CrowdLimits, Failure, Guest, QuotaLimits, WorkerHandle, WorkerSetup};
+use crate::worker::{
+    self, CrowdLimits, Dtls, DtlsSetup, Failure, Guest, QuotaLimits, WorkerHandle, WorkerSetup,
+};
 
 /// How often the main thread looks whether all workers are well.
 const WATCH_EVERY: Duration = Duration::from_millis(200);
@@ -71,6 +73,10 @@ pub fn run(config: Config) -> Result<(), ServeError> {
     let (shows_in, guests) = mpsc::channel(GUESTS_MAX);
     let door = Door {
         keyring: certificates.as_ref().map(|it| Arc::clone(it.keyring())),
+        dtls: certificates
+            .as_ref()
+            .and_then(Certificates::dtls_keyring)
+            .map(|keyring| Arc::new(Dtls::new(Arc::clone(keyring), config.limits.dtls()))),
         guests: config.http_over_tls().then_some(shows_in),
     };
     let handles = start_workers(&config, &found, &mut bound, door, &up, offload)?;
@@ -91,9 +97,10 @@ fn certificates(config: &Config) -> Result<Option<Certificates>, ServeError> {
     Ok(Some(certificates))
 }
 
-/// What TLS listeners need besides their sockets.
+/// What TLS and DTLS listeners need besides their sockets.
 struct Door {
     keyring: Option<Arc<Keyring>>,
+    dtls: Option<Arc<Dtls>>,
     guests: Option<mpsc::Sender<Guest>>,
 }
 
@@ -103,6 +110,7 @@ struct Bound {
     udp: Vec<Vec<udp::Pair>>,
     tcp: Vec<Vec<tcp::Listener>>,
     tls: Vec<Vec<tcp::Listener>>,
+    dtls: Vec<Vec<udp::Pair>>,
     http: Vec<TcpListener>,
     /// How many of `udp` and of `tcp` are those of `[listen]`.
     named: (usize, usize),
@@ -117,6 +125,8 @@ pub struct Up {
     pub tcp: Vec<SocketAddr>,
     /// STUN and TURN over TLS.
     pub tls: Vec<SocketAddr>,
+    /// STUN and TURN over DTLS.
+    pub dtls: Vec<SocketAddr>,
     /// The page, signalling and credentials.
     pub http: Vec<SocketAddr>,
     /// NAT discovery, where no other listener serves it already.
@@ -140,10 +150,13 @@ impl Bound {
         let shares = workers as u16;
         let udp = |a| net::bind_udp(a, shares, options);
         let tcp = |a| net::bind_tcp(a, workers);
+        // From outside no record tells what it is; and a session stays with one worker.
+        let dtls = |a| net::bind_udp(a, shares, udp::Options { steering: None, ..options });
         let mut bound = Self {
             udp: bind_all(config, "udp", &listen.udp, udp)?,
             tcp: bind_all(config, "tcp", &listen.tcp, tcp)?,
             tls: bind_all(config, "tls", &listen.tls, tcp)?,
+            dtls: bind_all(config, "dtls", &listen.dtls, dtls)?,
             http: bind_all(config, "http", &listen.http, TcpListener::bind)?,
             named: (0, 0),
         };
@@ -157,12 +170,14 @@ impl Bound {
     fn up(&self) -> Up {
         let udp = self.udp.iter().flat_map(|l| l.first()).map(|pair| pair.requests.local_addr());
         let tcp = self.tcp.iter().flat_map(|l| l.first()).map(tcp::Listener::local_addr);
+        let dtls = self.dtls.iter().flat_map(|l| l.first()).map(|pair| pair.requests.local_addr());
         let (named_udp, named_tcp) = self.named;
         let tls = self.tls.iter().flat_map(|l| l.first()).map(tcp::Listener::local_addr);
         Up {
             udp: udp.clone().take(named_udp).collect(),
             tcp: tcp.clone().take(named_tcp).collect(),
             tls: tls.collect(),
+            dtls: dtls.collect(),
             http: self.http.iter().filter_map(|listener| listener.local_addr().ok()).collect(),
             discovery: udp.skip(named_udp).chain(tcp.skip(named_tcp)).collect(),
         }
@@ -219,9 +234,10 @@ fn start_workers(
     offload: Offload,
 ) -> Result<Vec<WorkerHandle>, ServeError> {
     let cannot = |error: &io::Error| ServeError::io("the workers cannot be started", error);
-    let Bound { udp, tcp, tls, .. } = bound;
+    let Bound { udp, tcp, tls, dtls, .. } = bound;
     let streams = [tcp.first(), tls.first()].into_iter().flatten().map(Vec::len).next();
-    let workers = udp.first().map(Vec::len).or(streams).unwrap_or(0);
+    let datagrams = [udp.first(), dtls.first()].into_iter().flatten().map(Vec::len).next();
+    let workers = datagrams.or(streams).unwrap_or(0);
     let limits = &config.limits;
     let quota =
         QuotaLimits { per_user: limits.allocations_per_user, total: limits.allocations_total };
@@ -236,11 +252,19 @@ fn start_workers(
         let mut core = config.turn(found, share, workers as u16);
         // Ports that the system chose are known only now.
         core.acl.listening_ports.extend(
-            [&up.udp, &up.tcp, &up.tls, &up.http, &up.discovery]
+            [&up.udp, &up.tcp, &up.tls, &up.dtls, &up.http, &up.discovery]
                 .into_iter()
                 .flatten()
                 .map(SocketAddr::port),
         );
+        let dtls = match &door.dtls {
+            Some(shared) => Some(DtlsSetup {
+                listeners: dtls.iter_mut().filter_map(Vec::pop).map(|it| it.requests).collect(),
+                shared: Arc::clone(shared),
+                cookie_secret: random()?,
+            }),
+            None => None,
+        };
         let setup = WorkerSetup {
             core,
             seed: random()?,
@@ -250,6 +274,7 @@ fn start_workers(
             keyring: door.keyring.clone(),
             guests: door.guests.clone(),
             tls_limits: limits.tls(),
+            dtls,
             relay: relay::Options { offload, ..relay::Options::default() },
             idle: Lifetime::from_secs(limits.tcp_idle_secs),
             gather: config.gather,
@@ -259,7 +284,7 @@ fn start_workers(
     Ok(handles)
 }
 
-/// A key or a seed.
+/// A key, a secret or a seed.
 fn random() -> Result<[u8; 32], ServeError> {
     let mut bytes = [0; 32];
     SysRng.try_fill_bytes(&mut bytes).map_err(|error| {

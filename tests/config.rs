@@ -158,7 +158,10 @@ const WRONG: &[(&str, usize, &str, &str)] = &[
         "unknown key",
         "`certificate`?",
     ),
-    ("[listen]\ndtls = [\"0.0.0.0:5349\"]", 2, "no DTLS listener", "dtls = []"),
+    #[cfg(not(feature = "dtls"))]
+    ("[listen]\ndtls = [\"0.0.0.0:5349\"]", 2, "this build has no DTLS", "--features dtls"),
+    #[cfg(feature = "dtls")]
+    ("[listen]\ndtls = [\"127.0.0.1:3478\"]", 2, "taken by [listen] udp", "127.0.0.1:5349"),
     // NAT discovery.
     (
         "[nat_discovery]\nprimary = [\"192.0.2.1:3478\"]",

@@ -1,4 +1,4 @@
-//! The certificates of the TLS listeners: read and judged at start, and read again when their files
+//! The certificates of the TLS and DTLS listeners: read and judged at start, and read again when their files
 //! change.
 //!
 //! What no client could use stops the start. What only may be wrong, an expiry among it, is said
@@ -20,6 +20,7 @@ use tracing::{info, warn};
 use self::x509::Facts;
 use crate::control::clock::{rfc3339, unix_secs};
 use crate::control::config::{CertificateFiles, Config, ConfigError, Problem};
+use crate::net::dtls::{self, Flaw};
 use crate::net::tls::{Identity, Keyring, Unfit};
 
 /// The certificates in use, and their files.
@@ -28,6 +29,8 @@ pub struct Certificates {
     config: String,
     files: Vec<CertificateFiles>,
     keyring: Arc<Keyring>,
+    /// `None` where no listener needs it. Sessions over DTLS are shown the first certificate.
+    dtls: Option<Arc<dtls::Keyring>>,
     /// What the files were when they were last read, and when they were last looked at.
     read: Vec<Stamp>,
     seen: Vec<Stamp>,
@@ -44,7 +47,7 @@ impl Certificates {
     ///
     /// Everything that is wrong with the files, with a cure for each.
     pub fn load(config: &Config) -> Result<Option<(Self, Vec<String>)>, ConfigError> {
-        if config.listen.tls.is_empty() {
+        if config.listen.tls.is_empty() && config.listen.dtls.is_empty() {
             return Ok(None);
         }
         let name = config.path.as_ref().map(|path| path.display().to_string());
@@ -63,10 +66,17 @@ impl Certificates {
                 }],
             })?;
         let keyring = Arc::new(keyring);
-        Ok(Some((
-            Self { config: name, files, keyring, seen: stamps.clone(), read: stamps },
-            doubts,
-        )))
+        let dtls = match config.listen.dtls.is_empty() {
+            true => None,
+            false => Some(Arc::new(dtls::Keyring::new(read_for_dtls(&name, &files)?))),
+        };
+        let (seen, read) = (stamps.clone(), stamps);
+        Ok(Some((Self { config: name, files, keyring, dtls, seen, read }, doubts)))
+    }
+
+    /// What the DTLS listeners show, if there are any.
+    pub fn dtls_keyring(&self) -> Option<&Arc<dtls::Keyring>> {
+        self.dtls.as_ref()
     }
 
     /// What the listeners show.
@@ -89,7 +99,13 @@ impl Certificates {
     pub fn read_again(&mut self) {
         self.read = stamps(&self.files);
         self.seen.clone_from(&self.read);
-        let (identities, doubts) = match read_all(&self.config, &self.files, unix_secs()) {
+        let read = read_all(&self.config, &self.files, unix_secs()).and_then(|read| {
+            let dtls = self.dtls.as_ref().map(|keyring| {
+                read_for_dtls(&self.config, &self.files).map(|identity| (keyring, identity))
+            });
+            Ok((read, dtls.transpose()?))
+        });
+        let ((identities, doubts), dtls) = match read {
             Ok(read) => read,
             Err(error) => {
                 warn!("the certificates stay as they were, for the new ones are not good: {error}");
@@ -97,7 +113,12 @@ impl Certificates {
             }
         };
         match self.keyring.replace(identities) {
-            Ok(()) => info!("the certificates were read again"),
+            Ok(()) => {
+                if let Some((keyring, identity)) = dtls {
+                    keyring.replace(identity);
+                }
+                info!("the certificates were read again");
+            }
             Err(error) => warn!("the certificates stay as they were: {error}"),
         }
         for doubt in doubts {
@@ -134,6 +155,29 @@ fn read_all(
         return Ok((identities, doubts));
     }
     Err(ConfigError { file: config.to_owned(), problems })
+}
+
+/// Has OpenSSL read the first certificate, after [`read_all`] has found it good.
+fn read_for_dtls(config: &str, files: &[CertificateFiles]) -> Result<dtls::Identity, ConfigError> {
+    let read = |files: &CertificateFiles| {
+        let chain = bytes("certificate", &files.certificate)?;
+        let key = bytes("key", &files.key)?;
+        dtls::Identity::from_pem(&chain, &key).map_err(|flaw| {
+            let (what, path, cause) = match flaw {
+                Flaw::Certificate(cause) => ("certificate", &files.certificate, cause),
+                Flaw::Key(cause) => ("key", &files.key, cause),
+            };
+            let cause = format!("{what}: {}: for DTLS it {cause}", path.display());
+            (cause, "use an RSA or ECDSA certificate, or [listen] dtls = []".to_owned())
+        })
+    };
+    let Some(files) = files.first() else {
+        return Err(ConfigError { file: config.to_owned(), problems: Vec::new() });
+    };
+    read(files).map_err(|(cause, cure)| ConfigError {
+        file: config.to_owned(),
+        problems: vec![Problem { line: files.line, cause: format!("[tls] {cause}"), cure }],
+    })
 }
 
 /// Cause and cure.

@@ -37,7 +37,7 @@ use crate::turn;
 use crate::turn::acl::Acl;
 use crate::turn::config::{Alternates, Credentials, Software};
 use crate::turn::moment::Lifetime;
-use crate::worker::TlsLimits;
+use crate::worker::{DtlsLimits, TlsLimits};
 
 /// Everything that the operator decides.
 #[derive(Clone, Debug)]
@@ -96,6 +96,8 @@ pub struct Listen {
     pub tcp: Vec<SocketAddr>,
     /// STUN and TURN over TLS.
     pub tls: Vec<SocketAddr>,
+    /// STUN and TURN over DTLS.
+    pub dtls: Vec<SocketAddr>,
     /// Signalling, console, credentials, metrics, health.
     pub http: Vec<SocketAddr>,
     /// Where in the file each address stands, by the list it is in.
@@ -296,7 +298,7 @@ impl Config {
 impl Listen {
     /// Every address, whatever the listener.
     pub fn all(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        [&self.udp, &self.tcp, &self.tls, &self.http].into_iter().flatten().copied()
+        [&self.udp, &self.tcp, &self.tls, &self.dtls, &self.http].into_iter().flatten().copied()
     }
 }
 
@@ -315,6 +317,17 @@ impl Limits {
             permissions_per_allocation: self.permissions_per_allocation,
             channels_per_allocation: self.channels_per_allocation,
             connections_per_allocation: self.peer_connections_per_allocation,
+        }
+    }
+
+    /// The limits of DTLS.
+    pub fn dtls(&self) -> DtlsLimits {
+        DtlsLimits {
+            sessions: self.dtls_sessions,
+            sessions_per_source: self.dtls_sessions_per_source,
+            handshakes: self.dtls_handshakes,
+            handshakes_per_source: self.dtls_handshakes_per_source,
+            handshake: Lifetime::from_secs(self.dtls_handshake_secs),
         }
     }
 }

@@ -14,6 +14,7 @@
 //! are filled (recvmmsg with GRO, sendmmsg with GSO) is nobody else's business.
 
 pub mod batch;
+pub mod dtls;
 pub mod endpoint;
 pub mod offload;
 pub mod output;

@@ -1,11 +1,14 @@
 //! The system calls that neither std nor socket2 offers, behind safe functions.
 //!
 //! The only `unsafe` of the crate. Two kinds of call live here: `recvmmsg` and `sendmmsg` with
-//! their arrays of pointers, and, in `options`, what takes or gives a plain `int`. Nothing here
-//! decides anything: what an error means is for `batch` to say.
+//! their arrays of pointers, and, in `options`, what takes or gives a plain `int`; in `dtls` is
+//! what the bindings of OpenSSL leave out. Nothing here decides anything: what an error means is
+//! for `batch` to say.
 
-#![expect(unsafe_code, reason = "recvmmsg, sendmmsg and some socket options have no safe form")]
+#![expect(unsafe_code, reason = "recvmmsg, sendmmsg and the like have no safe form")]
 
+#[cfg(feature = "dtls")]
+pub(super) mod dtls;
 mod options;
 
 use std::io;

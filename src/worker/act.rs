@@ -71,7 +71,7 @@ impl Worker {
         match Way::from(path.link) {
             Way::Udp(index) => {
                 self.make_room();
-                let envelope = self.envelope(index, &path);
+                let envelope = self.envelope(index, &path.tuple);
                 self.send.push_bytes(envelope, None, bytes, 0);
             }
             Way::Connection { .. } => {
@@ -79,6 +79,11 @@ impl Worker {
                     (place, client.connection.push([bytes, &[], &[]], Kind::Control))
                 });
                 self.pushed(pushed);
+            }
+            Way::Dtls { .. } => {
+                self.make_room();
+                let sealed = self.sessions.seal(&path, [bytes, &[], &[]]);
+                self.sealed(&path, sealed);
             }
         }
     }

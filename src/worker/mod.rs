@@ -30,6 +30,7 @@ mod clock;
 mod connections;
 mod crowd;
 mod data;
+mod dtls;
 mod elsewhere;
 mod guest;
 mod listeners;
@@ -41,6 +42,7 @@ mod peers;
 mod places;
 mod quota;
 mod relays;
+mod sessions;
 mod setup;
 mod shelf;
 mod stats;
@@ -64,9 +66,10 @@ pub use crowd::{Crowd, CrowdLimits, Refused};
 pub use guest::Guest;
 pub use mailbox::{Mailbox, State, Unavailable};
 pub use quota::{Exhausted, Quota, QuotaLimits};
+pub use sessions::{Dtls, DtlsLimits, DtlsSetup};
 pub use setup::{Failure, Seat, Shared, TlsLimits, WorkerHandle, WorkerSetup, seats, spawn};
 pub use shelf::Shelf;
-pub use stats::{Drops, Snapshot, Stats, Traffic};
+pub use stats::{Drops, DtlsStats, Snapshot, Stats, Traffic};
 
 use crate::net::output::Kind;
 use crate::net::tls::Keyring;
@@ -86,6 +89,7 @@ use outlets::Sockets;
 use parcel::Parcels;
 use peers::Peers;
 use relays::Relays;
+use sessions::Sessions;
 use token::{Place, Token, Way};
 
 /// A core, its sockets and the loop that joins them. Lives on its own thread.
@@ -108,6 +112,7 @@ struct Worker {
     relays: Relays,
     relay_options: relay::Options,
     connections: Connections,
+    sessions: Sessions,
     listeners: Listeners,
     peers: Peers,
     /// Sockets that may hold more, each at most once, in the order in which they have their turn.
@@ -139,6 +144,7 @@ struct Worker {
 struct Udp {
     listener: udp::Listener,
     queued: bool,
+    is_dtls: bool,
 }
 
 /// A listener for TCP, or for TLS where it has a keyring.
@@ -173,6 +179,8 @@ impl Worker {
             self.serve_timers();
             self.send();
         }
+        self.end_sessions();
+        self.send();
         Ok(self.snapshot())
     }
 
@@ -351,6 +359,7 @@ impl Worker {
             relays: self.relays.len() + self.listeners.len(),
             connections: self.connections.len() + self.peers.joined(),
             peers: self.peers.len(),
+            sessions: self.sessions.len(),
         }
     }
 
@@ -383,7 +392,11 @@ impl Worker {
         let Datagram { socket, source, destination, bytes } = self.received.datagram(slot);
         match Token::from(socket) {
             Token::Udp(index) => {
-                let server = self.udp[index as usize].listener.server_addr(destination);
+                let udp = &self.udp[index as usize];
+                let server = udp.listener.server_addr(destination);
+                if udp.is_dtls {
+                    return self.handle_dtls(index, server, slot);
+                }
                 let tuple = FiveTuple { transport: Transport::Udp, client: source, server };
                 let path = Path { link: Way::Udp(index).into(), tuple };
                 let space = self.send.space();
@@ -444,7 +457,7 @@ impl Worker {
     fn reply(&mut self, path: Path, len: usize) {
         match Way::from(path.link) {
             Way::Udp(index) => {
-                let envelope = self.envelope(index, &path);
+                let envelope = self.envelope(index, &path.tuple);
                 self.send.push_space(envelope, len);
             }
             Way::Connection { .. } => {
@@ -454,6 +467,11 @@ impl Worker {
                     (place, client.connection.push([answer, &[], &[]], Kind::Control))
                 });
                 self.pushed(pushed);
+            }
+            Way::Dtls { .. } => {
+                let answer = &self.send.space()[..len];
+                let sealed = self.sessions.seal(&path, [answer, &[], &[]]);
+                self.sealed(&path, sealed);
             }
         }
     }
@@ -469,34 +487,29 @@ impl Worker {
     ) {
         match (Way::from(path.link), packet) {
             (Way::Udp(index), Packet::Slot(slot)) => {
-                let envelope = self.envelope(index, &path);
+                let envelope = self.envelope(index, &path.tuple);
                 self.send.push_slot(envelope, Some(header), slot, range, padding);
             }
             (Way::Udp(index), Packet::Frame(frame)) => {
-                let envelope = self.envelope(index, &path);
+                let envelope = self.envelope(index, &path.tuple);
                 self.send.push_bytes(envelope, Some(header), &frame[range], padding);
             }
-            (Way::Connection { .. }, packet) => {
+            (way, packet) => {
                 let bytes = match packet {
                     Packet::Slot(slot) => &self.received.datagram(slot).bytes[range],
                     Packet::Frame(frame) => &frame[range],
                 };
-                let pushed = self.connections.at_end_of(&path).map(|(place, client)| {
-                    let parts = [&header[..], bytes, &[0; 3][..usize::from(padding)]];
-                    (place, client.connection.push(parts, Kind::Media))
-                });
+                let parts = [&header[..], bytes, &[0; 3][..usize::from(padding)]];
+                if let Way::Dtls { .. } = way {
+                    let sealed = self.sessions.seal(&path, parts);
+                    return self.sealed(&path, sealed);
+                }
+                let pushed = self
+                    .connections
+                    .at_end_of(&path)
+                    .map(|(place, client)| (place, client.connection.push(parts, Kind::Media)));
                 self.pushed(pushed);
             }
-        }
-    }
-
-    fn envelope(&self, listener: u32, path: &Path) -> Envelope {
-        let from = self.udp.get(listener as usize);
-        Envelope {
-            socket: Token::Udp(listener).into(),
-            to: path.tuple.client,
-            from: from.and_then(|udp| udp.listener.source_for(path.tuple.server)),
-            dont_fragment: false,
         }
     }
 
@@ -535,6 +548,7 @@ impl Worker {
             let Some(place) = due else { break };
             self.overdue(place);
         }
+        self.serve_sessions();
         self.accept_peers_again();
         if self.accept_again.is_some_and(|moment| moment <= now) {
             self.accept_again = None;
@@ -548,6 +562,7 @@ impl Worker {
         let deadlines = [
             self.core.poll_timeout(),
             self.connections.next_deadline(),
+            self.sessions.next_deadline(),
             self.accept_again,
             self.listeners.again,
         ];

@@ -1,10 +1,11 @@
 //! What a batch leaves by.
 
-use crate::net::{Outlet, Outlets, SocketKey, Tally};
-use crate::worker::Udp;
+use crate::net::{Envelope, Outlet, Outlets, SocketKey, Tally};
+use crate::turn::FiveTuple;
 use crate::worker::relays::Relays;
 use crate::worker::stats::Stats;
 use crate::worker::token::Token;
+use crate::worker::{Udp, Worker};
 
 /// A worker's UDP sockets by their names, while a batch is flushed.
 pub(super) struct Sockets<'a> {
@@ -34,5 +35,18 @@ impl Outlets for Sockets<'_> {
         traffic.sent(tally.packets, tally.bytes);
         self.stats.messages_out += tally.messages;
         self.stats.drops.count(tally);
+    }
+}
+
+impl Worker {
+    /// What leaves by a UDP listener for a client.
+    pub(super) fn envelope(&self, listener: u32, tuple: &FiveTuple) -> Envelope {
+        let from = self.udp.get(listener as usize);
+        Envelope {
+            socket: Token::Udp(listener).into(),
+            to: tuple.client,
+            from: from.and_then(|udp| udp.listener.source_for(tuple.server)),
+            dont_fragment: false,
+        }
     }
 }

@@ -24,6 +24,7 @@ use crate::worker::parcel::Parcels;
 use crate::worker::peers::Peers;
 use crate::worker::quota::{Quota, QuotaLimits};
 use crate::worker::relays::Relays;
+use crate::worker::sessions::{DtlsSetup, Sessions};
 use crate::worker::shelf::Shelf;
 use crate::worker::stats::{Snapshot, Stats};
 use crate::worker::token::Token;
@@ -69,9 +70,11 @@ pub struct WorkerSetup {
     pub guests: Option<mpsc::Sender<Guest>>,
     /// The limits of TLS.
     pub tls_limits: TlsLimits,
+    /// What it has of DTLS.
+    pub dtls: Option<DtlsSetup>,
     /// How its relay sockets are opened.
     pub relay: relay::Options,
-    /// How long a TCP client without an allocation may be silent.
+    /// How long a client over TCP or DTLS without an allocation may be silent.
     pub idle: Lifetime,
     /// Whether it lets packets gather at high rates.
     pub gather: bool,
@@ -169,7 +172,9 @@ impl Worker {
         let (requests, media): (Vec<_>, Vec<_>) =
             setup.udp.into_iter().map(|pair| (pair.requests, pair.media)).unzip();
         let udp_requests = if media.iter().any(Option::is_some) { requests.len() } else { 0 };
-        let udp = |listener| Udp { listener, queued: false };
+        let udp = |is_dtls| move |listener| Udp { listener, queued: false, is_dtls };
+        let sessions = Sessions::new(setup.dtls.as_ref(), setup.idle);
+        let dtls = setup.dtls.into_iter().flat_map(|dtls| dtls.listeners).map(udp(true));
         let tcp = |listener| Tcp { listener, keyring: None, queued: false };
         let secured = |keyring: &Arc<Keyring>| {
             let tls = |listener| Tcp { keyring: Some(Arc::clone(keyring)), ..tcp(listener) };
@@ -178,6 +183,7 @@ impl Worker {
         let tls = setup.keyring.as_ref().map(secured).unwrap_or_default();
         Self {
             index: seat.index,
+            sessions,
             connections: Connections::new(Arc::clone(&seat.shared), setup.idle, setup.tls_limits),
             parcels: Parcels::new(seat.shared.mailboxes.len()),
             shared: seat.shared,
@@ -189,7 +195,12 @@ impl Worker {
             clock,
             moderation: Moderation::new(setup.gather),
             handled: (0, 0),
-            udp: requests.into_iter().chain(media.into_iter().flatten()).map(udp).collect(),
+            udp: requests
+                .into_iter()
+                .chain(media.into_iter().flatten())
+                .map(udp(false))
+                .chain(dtls)
+                .collect(),
             udp_requests,
             tcp: setup.tcp.into_iter().map(tcp).chain(tls).collect(),
             handshakes: 0,
@@ -282,6 +293,7 @@ impl fmt::Debug for WorkerSetup {
             .field("tcp", &self.tcp)
             .field("tls", &self.tls)
             .field("tls_limits", &self.tls_limits)
+            .field("dtls", &self.dtls)
             .field("relay", &self.relay)
             .field("idle", &self.idle)
             .field("gather", &self.gather)

@@ -78,6 +78,41 @@ pub struct Stats {
     pub crossed: u64,
     /// Turns of the loop.
     pub turns: u64,
+    /// Clients over DTLS; their datagrams are counted as UDP's.
+    pub dtls: DtlsStats,
+}
+
+/// What became of clients over DTLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DtlsStats {
+    /// ClientHellos without a good cookie, which were answered with one.
+    pub cookies: u64,
+    /// Datagrams of nobody's session that were no ClientHello, or came while the server drained.
+    pub strangers: u64,
+    /// Handshakes that were begun after a good cookie.
+    pub handshakes_begun: u64,
+    /// Handshakes that were put off, because a turn of the loop had begun enough of them.
+    pub handshakes_put_off: u64,
+    /// Handshakes that were given up for younger ones, because there were too many in all.
+    pub handshakes_displaced: u64,
+    /// Handshakes that there were too many of in all, none of them here.
+    pub handshakes_over_limit: u64,
+    /// Handshakes that there were too many of from their source.
+    pub handshakes_over_source_limit: u64,
+    /// Handshakes that broke.
+    pub handshakes_failed: u64,
+    /// Handshakes that were not through in time.
+    pub handshakes_expired: u64,
+    /// Handshakes that were through.
+    pub sessions_opened: u64,
+    /// Sessions that there were too many of in all.
+    pub sessions_over_limit: u64,
+    /// Sessions that there were too many of from their source.
+    pub sessions_over_source_limit: u64,
+    /// Sessions that the client ended.
+    pub sessions_closed: u64,
+    /// Sessions that were ended because they had no allocation and nothing to say.
+    pub sessions_idle: u64,
 }
 
 /// Packets and bytes both ways, as they cross the socket.
@@ -105,7 +140,7 @@ pub struct Drops {
     pub closed: u64,
     /// A UDP socket's buffer was full.
     pub socket_full: u64,
-    /// They, with their header, were longer than a datagram or the path can be.
+    /// They, with their header, were longer than a datagram, a record or the path can be.
     pub too_long: u64,
     /// There is no way to that address, or none that is allowed.
     pub unreachable: u64,
@@ -113,7 +148,7 @@ pub struct Drops {
     pub neighbour_behind: u64,
     /// Media for a TCP client that reads slower than it is sent.
     pub queue_full: u64,
-    /// For a TCP client that is gone.
+    /// For a client over TCP or DTLS that is gone.
     pub client_gone: u64,
     /// Sending failed for any other reason.
     pub failed: u64,
@@ -134,6 +169,8 @@ pub struct Snapshot {
     pub connections: usize,
     /// TCP connections with peers open now, those being made included.
     pub peers: usize,
+    /// DTLS sessions now, those that are shaking hands included.
+    pub sessions: usize,
 }
 
 impl Traffic {

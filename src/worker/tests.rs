@@ -119,6 +119,7 @@ fn start_with(options: Options, secured: Option<Secured>) -> Running {
             keyring: secured.as_ref().map(|it| Arc::clone(&it.keyring)),
             guests: secured.as_ref().and_then(|it| it.guests.clone()),
             tls_limits: options.tls,
+            dtls: None,
             relay: relay::Options::default(),
             idle: options.idle,
             gather: true,

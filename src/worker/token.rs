@@ -123,20 +123,36 @@ pub(super) enum Way {
         /// Generation, modulo 2^13. Whoever follows a link compares the client's address too.
         generation: u32,
     },
+    /// A DTLS session: its index and the lowest bits of its generation.
+    Dtls {
+        /// Index in the table, below [`CONNECTIONS_MAX`].
+        index: u32,
+        /// Generation, modulo 2^12. Whoever follows a link compares the 5-tuple too.
+        generation: u32,
+    },
 }
 
-/// More connections than this a worker can't name.
+/// More connections than this, or sessions, a worker can't name.
 pub(super) const CONNECTIONS_MAX: usize = 1 << LINK_INDEX_BITS;
 
-// stream: 1 bit | generation: 13 bits | index: 18 bits
+// 1: 1 bit | generation: 13 bits | index: 18 bits  a connection
+// 01: 2 bits | generation: 12 bits | index: 18 bits  a session
+// 00: 2 bits | index: 30 bits  a UDP listener
 const LINK_STREAM: u32 = 1 << 31;
+const LINK_SESSION: u32 = 1 << 30;
 const LINK_INDEX_BITS: u32 = 18;
 const LINK_GENERATION_MASK: u32 = (1 << (31 - LINK_INDEX_BITS)) - 1;
+const LINK_SESSION_MASK: u32 = LINK_GENERATION_MASK >> 1;
 
 impl Way {
     /// The way to a connection.
     pub(super) const fn to(place: Place) -> Self {
         Self::Connection { index: place.index, generation: place.generation & LINK_GENERATION_MASK }
+    }
+
+    /// The way to a session.
+    pub(super) const fn to_session(place: Place) -> Self {
+        Self::Dtls { index: place.index, generation: place.generation & LINK_SESSION_MASK }
     }
 }
 
@@ -147,19 +163,22 @@ impl From<Way> for Link {
             Way::Connection { index, generation } => {
                 LINK_STREAM | generation << LINK_INDEX_BITS | index
             }
+            Way::Dtls { index, generation } => LINK_SESSION | generation << LINK_INDEX_BITS | index,
         })
     }
 }
 
 impl From<Link> for Way {
     fn from(link: Link) -> Self {
-        if link.0 & LINK_STREAM == 0 {
+        if link.0 < LINK_SESSION {
             return Self::Udp(link.0);
         }
-        Self::Connection {
-            index: link.0 & ((1 << LINK_INDEX_BITS) - 1),
-            generation: link.0 >> LINK_INDEX_BITS & LINK_GENERATION_MASK,
+        let index = link.0 & ((1 << LINK_INDEX_BITS) - 1);
+        let generation = link.0 >> LINK_INDEX_BITS;
+        if link.0 & LINK_STREAM == 0 {
+            return Self::Dtls { index, generation: generation & LINK_SESSION_MASK };
         }
+        Self::Connection { index, generation: generation & LINK_GENERATION_MASK }
     }
 }
 
@@ -183,7 +202,14 @@ mod tests {
             assert_eq!(Token::from(mio::Token::from(token)), token);
             assert_eq!(Token::from(SocketKey::from(token)), token);
         }
-        for way in [Way::Udp(3), Way::to(place), Way::to(Place::first(0))] {
+        let first = Place::first(0);
+        for way in [
+            Way::Udp(3),
+            Way::to(place),
+            Way::to(first),
+            Way::to_session(place),
+            Way::to_session(first),
+        ] {
             assert_eq!(Way::from(Link::from(way)), way);
         }
     }
@@ -193,6 +219,7 @@ mod tests {
         let place = Place { index: 5, generation: GENERATION_MASK };
         assert_ne!(Token::Relay(place), Token::Relay(place.next()));
         assert_ne!(Way::to(place), Way::to(place.next()));
+        assert_ne!(Way::to_session(place), Way::to_session(place.next()));
         assert_eq!(place.next(), Place::first(5));
     }
 }

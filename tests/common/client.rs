@@ -56,6 +56,18 @@ enum Road {
     Udp { socket: UdpSocket, server: SocketAddr },
     Tcp { stream: TcpStream, kept: Vec<u8> },
     Tls { stream: Box<TlsStream>, kept: Vec<u8> },
+    Other(Box<dyn Association>),
+}
+
+/// A road of whole messages that may be lost, which another file builds.
+pub(crate) trait Association {
+    fn local_addr(&self) -> SocketAddr;
+    /// Sends one message.
+    fn write(&mut self, message: &[u8]) -> io::Result<()>;
+    /// The next message, if it comes by then.
+    fn read(&mut self, deadline: Instant) -> io::Result<Vec<u8>>;
+    /// Says that nothing more will be sent.
+    fn finish(&mut self);
 }
 
 /// A stream inside TLS.
@@ -145,6 +157,11 @@ impl Client {
         &stream.conn
     }
 
+    /// A client over any other road.
+    pub(crate) fn over(association: impl Association + 'static) -> Self {
+        Self::new(Road::Other(Box::new(association)))
+    }
+
     fn new(road: Road) -> Self {
         let (user, password) = ("user1".to_owned(), "test".to_owned());
         let (aside, challenges) = (VecDeque::new(), Vec::new());
@@ -161,7 +178,9 @@ impl Client {
     pub(crate) fn socket(&self) -> &UdpSocket {
         match &self.road {
             Road::Udp { socket, .. } => socket,
-            Road::Tcp { .. } | Road::Tls { .. } => panic!("a client over TCP has none"),
+            Road::Tcp { .. } | Road::Tls { .. } | Road::Other(_) => {
+                panic!("only a client over UDP has one")
+            }
         }
     }
 
@@ -176,6 +195,7 @@ impl Client {
             Road::Udp { socket, .. } => socket.local_addr(),
             Road::Tcp { stream, .. } => stream.local_addr(),
             Road::Tls { stream, .. } => stream.sock.local_addr(),
+            Road::Other(association) => Ok(association.local_addr()),
         }
         .expect("a socket in use has an address")
     }
@@ -236,7 +256,7 @@ impl Client {
         loop {
             self.write(request)?;
             let mut again = deadline;
-            if matches!(self.road, Road::Udp { .. }) {
+            if matches!(self.road, Road::Udp { .. } | Road::Other(_)) {
                 again = again.min(Instant::now() + RETRANSMIT);
             }
             loop {
@@ -393,7 +413,7 @@ impl Client {
         let length = u16::try_from(data.len()).expect("a length that ChannelData can say");
         let mut message = [channel.to_be_bytes(), length.to_be_bytes()].concat();
         message.extend_from_slice(data);
-        if !matches!(self.road, Road::Udp { .. }) {
+        if !matches!(self.road, Road::Udp { .. } | Road::Other(_)) {
             message.resize(message.len().next_multiple_of(4), 0);
         }
         self.write(&message).expect("the road to the server is open");
@@ -423,6 +443,7 @@ impl Client {
             Road::Udp { socket, server } => socket.send_to(bytes, *server).map(drop),
             Road::Tcp { stream, .. } => stream.write_all(bytes),
             Road::Tls { stream, .. } => stream.write_all(bytes),
+            Road::Other(association) => association.write(bytes),
         }
     }
 
@@ -430,6 +451,12 @@ impl Client {
     pub(crate) fn finish(&self) {
         let Road::Tcp { stream, .. } = &self.road else { panic!("only a stream has an end") };
         stream.shutdown(Shutdown::Write).expect("the stream is open");
+    }
+
+    /// The road of a client that has come by another.
+    pub(crate) fn into_other(self) -> Box<dyn Association> {
+        let Road::Other(association) = self.road else { panic!("this is no other road") };
+        association
     }
 
     /// Ends a TCP connection as a crash would.
@@ -465,6 +492,7 @@ impl Road {
                     buffer.truncate(length);
                     return Ok(buffer);
                 }
+                Self::Other(association) => return association.read(deadline),
                 Self::Tcp { stream, kept } => {
                     stream.set_read_timeout(Some(left))?;
                     match stream.read(&mut buffer)? {

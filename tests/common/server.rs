@@ -48,12 +48,13 @@ struct Running {
     directory: TempDir,
 }
 
-/// What stands for PORT, SECURE and HTTP in a configuration.
+/// What stands for PORT, SECURE, DTLS and HTTP in a configuration.
 #[derive(Clone, Copy, Debug)]
 struct Ports {
     turn: u16,
     secure: u16,
     http: u16,
+    dtls: u16,
 }
 
 impl Server {
@@ -62,7 +63,7 @@ impl Server {
         Self::with("")
     }
 
-    /// The same with these keys of the configuration changed. PORT, SECURE and HTTP stand for free
+    /// The same with these keys of the configuration changed. PORT, SECURE, DTLS and HTTP stand for free
     /// ports.
     pub(crate) fn with(changes: &str) -> Self {
         Self::limited(changes, None)
@@ -77,7 +78,12 @@ impl Server {
         // Between the choice of a free port and its use somebody else may take it.
         let mut log = String::new();
         for _ in 0..3 {
-            let ports = Ports { turn: free_port(), secure: free_port(), http: free_port() };
+            let ports = Ports {
+                turn: free_port(),
+                secure: free_port(),
+                http: free_port(),
+                dtls: free_port(),
+            };
             match Running::start(changes, descriptors, ports) {
                 Ok(running) => {
                     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.turn));
@@ -107,6 +113,11 @@ impl Server {
     /// Where it serves HTTP, if the configuration says that it does.
     pub(crate) fn http(&self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.running().ports.http))
+    }
+
+    /// Where it serves DTLS, if the configuration says that it does.
+    pub(crate) fn dtls(&self, ip: impl Into<IpAddr>) -> SocketAddr {
+        SocketAddr::new(ip.into(), self.running().ports.dtls)
     }
 
     /// Ends the process at once, as a crash would.
@@ -236,7 +247,12 @@ fn config(changes: &str, ports: Ports) -> String {
         }
     }
     let text = config.to_string();
-    let stands_for = [("PORT", ports.turn), ("SECURE", ports.secure), ("HTTP", ports.http)];
+    let stands_for = [
+        ("PORT", ports.turn),
+        ("SECURE", ports.secure),
+        ("DTLS", ports.dtls),
+        ("HTTP", ports.http),
+    ];
     stands_for.iter().fold(text, |text, (word, port)| text.replace(word, &port.to_string()))
 }
 

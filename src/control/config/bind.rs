@@ -40,7 +40,7 @@ fn cure(key: &str, address: SocketAddr, error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
             let option = match key {
-                "udp" => "-lnpu",
+                "udp" | "dtls" => "-lnpu",
                 DISCOVERY => "-lnptu",
                 _ => "-lnpt",
             };

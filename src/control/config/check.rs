@@ -15,6 +15,7 @@ use super::source::{At, Source};
 use super::{CertificateFiles, Listen, Peers, Relay};
 use crate::control::log;
 use crate::net::Switch;
+use crate::net::dtls::Identity;
 use crate::turn::config::{Software, User};
 
 /// Collects what is wrong, with the line.
@@ -89,36 +90,43 @@ impl Check<'_> {
     }
 
     pub(super) fn listen(&mut self, written: &super::file::Listen) -> Listen {
-        if !written.dtls.is_empty() {
-            let cause = "this version has no DTLS listener".to_owned();
-            let cure = "write dtls = [] until a version has one; udp, tcp and tls work";
+        if !Identity::KNOWN && !written.dtls.is_empty() {
+            let cause = "this build has no DTLS listener".to_owned();
+            let cure = "build it with --features dtls (needs libssl-dev) or dtls-vendored, or \
+                        write dtls = []";
             self.wrong(At("listen", "dtls", Some(0)), cause, cure);
         }
         let udp = self.sockets("udp", &written.udp);
         let tcp = self.sockets("tcp", &written.tcp);
         let tls = self.sockets("tls", &written.tls);
+        let dtls = self.sockets("dtls", &written.dtls);
         let http = self.sockets("http", &written.http);
         self.apart("tls", &tls, 5349, "tcp", &tcp);
+        self.apart("dtls", &dtls, 5349, "udp", &udp);
         self.apart("http", &http, 8080, "tcp", &tcp);
         self.apart("http", &http, 8080, "tls", &tls);
-        let lists = [&written.udp, &written.tcp, &written.tls, &written.http];
+        let lists = [&written.udp, &written.tcp, &written.tls, &written.dtls, &written.http];
         if lists.iter().all(|list| list.is_empty()) {
             let cause = "is empty, and so is every other list: there is nothing to do".to_owned();
             let cure = "write udp = [\"0.0.0.0:3478\", \"[::]:3478\"]";
             self.wrong(At("listen", "udp", None), cause, cure);
         }
         let mut lines = Vec::new();
-        for (key, list) in [("udp", &udp), ("tcp", &tcp), ("tls", &tls), ("http", &http)] {
+        for (key, list) in
+            [("udp", &udp), ("tcp", &tcp), ("tls", &tls), ("dtls", &dtls), ("http", &http)]
+        {
             for (index, address) in list {
                 let line = self.source.line(At("listen", key, Some(*index)));
                 lines.extend(line.map(|line| (key, *address, line)));
             }
         }
         let plain = |list: Vec<(usize, SocketAddr)>| list.into_iter().map(|(_, a)| a).collect();
-        Listen { udp: plain(udp), tcp: plain(tcp), tls: plain(tls), http: plain(http), lines }
+        let (udp, tcp) = (plain(udp), plain(tcp));
+        let (tls, dtls, http) = (plain(tls), plain(dtls), plain(http));
+        Listen { udp, tcp, tls, dtls, http, lines }
     }
 
-    /// Two listeners can't have the same port of TCP.
+    /// Two listeners can't have the same port of TCP, or of UDP.
     fn apart(
         &mut self,
         key: &'static str,
@@ -155,7 +163,8 @@ impl Check<'_> {
                 }
             }
             // Where no line names it, the listener is to blame that needs it.
-            let lines = [at, key_at, At("listen", "tls", Some(0))];
+            let listeners = ["tls", "dtls"].map(|key| At("listen", key, Some(0)));
+            let lines = [at, key_at].into_iter().chain(listeners);
             let line = lines.into_iter().find_map(|at| self.source.line(at));
             all.push(CertificateFiles { certificate: certificate.into(), key: key.into(), line });
         }
@@ -289,6 +298,11 @@ impl Check<'_> {
             ("tcp_idle_secs", limits.tcp_idle_secs == 0),
             ("tls_handshakes", limits.tls_handshakes == 0),
             ("tls_handshake_secs", limits.tls_handshake_secs == 0),
+            ("dtls_sessions", limits.dtls_sessions == 0),
+            ("dtls_sessions_per_source", limits.dtls_sessions_per_source == 0),
+            ("dtls_handshakes", limits.dtls_handshakes == 0),
+            ("dtls_handshakes_per_source", limits.dtls_handshakes_per_source == 0),
+            ("dtls_handshake_secs", limits.dtls_handshake_secs == 0),
         ];
         self.nonzero("limits", &zero);
         let at = At("limits", "nonce_lifetime_secs", None);

@@ -256,12 +256,22 @@ pub struct Limits {
     pub tcp_connections: usize,
     /// TCP clients from one address (IPv6: from one /64).
     pub tcp_connections_per_source: usize,
-    /// How long a TCP client without an allocation may be silent.
+    /// How long a TCP or DTLS client without an allocation may be silent.
     pub tcp_idle_secs: u32,
     /// TLS handshakes under way in all; beyond that the oldest makes room.
     pub tls_handshakes: usize,
     /// How long a TLS handshake may take.
     pub tls_handshake_secs: u32,
+    /// DTLS clients in all.
+    pub dtls_sessions: usize,
+    /// DTLS clients from one address (IPv6: from one /64).
+    pub dtls_sessions_per_source: usize,
+    /// DTLS handshakes that are under way in all.
+    pub dtls_handshakes: usize,
+    /// DTLS handshakes that are under way from one address (IPv6: from one /64).
+    pub dtls_handshakes_per_source: usize,
+    /// How long a DTLS handshake may take.
+    pub dtls_handshake_secs: u32,
 }
 
 impl Default for Limits {
@@ -282,6 +292,13 @@ impl Default for Limits {
             tcp_idle_secs: 60,
             tls_handshakes: 1000,
             tls_handshake_secs: 10,
+            dtls_sessions: 10_000,
+            dtls_sessions_per_source: 1000,
+            // They take a round trip and a half: so many at a time are a thousand in a second, and
+            // where more come, the oldest makes way.
+            dtls_handshakes: 256,
+            dtls_handshakes_per_source: 64,
+            dtls_handshake_secs: 15,
         }
     }
 }

@@ -21,6 +21,9 @@ impl Config {
             format!("http    {}{}", list(&listen.http), also(self.http_over_tls())),
             format!("relay   {addresses}, ports {} to {}", relay.port_min, relay.port_max),
         ];
+        if !listen.dtls.is_empty() {
+            lines.insert(2, format!("dtls    {}", list(&listen.dtls)));
+        }
         if !alternates.servers.is_empty() {
             let when = if alternates.always { "always" } else { "while this server drains" };
             let servers: Vec<_> = alternates.servers.iter().map(|(_, server)| *server).collect();
