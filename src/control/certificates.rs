@@ -1,5 +1,5 @@
-//! The certificates of the TLS and DTLS listeners: read and judged at start, and read again when their files
-//! change.
+//! The certificates of the TLS and DTLS listeners: read and judged at start, and read again when
+//! their files change.
 //!
 //! What no client could use stops the start. What only may be wrong, an expiry among it, is said
 //! and no more: clients over UDP and TCP should not be without a server because a certificate was

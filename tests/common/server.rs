@@ -63,8 +63,8 @@ impl Server {
         Self::with("")
     }
 
-    /// The same with these keys of the configuration changed. PORT, SECURE, DTLS and HTTP stand for free
-    /// ports.
+    /// The same with these keys of the configuration changed. PORT, SECURE, DTLS and HTTP stand for
+    /// free ports.
     pub(crate) fn with(changes: &str) -> Self {
         Self::limited(changes, None)
     }

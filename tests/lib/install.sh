@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What rings 5 and 6 need besides Rust. Source it and call install_clients ROOT LOG: it installs what is
+# What rings 5 and 6, and builds with DTLS, need besides Rust. Source it and call install_clients ROOT LOG: it installs what is
 # missing, if it may, and leaves the rest to the tests, which say themselves what they lack.
 
 install_clients() {
@@ -16,6 +16,10 @@ install_clients() {
   need npm npm
   need valgrind valgrind
   need python3 python3
+  need openssl openssl
+  need pkg-config pkg-config
+  # What the feature `dtls` is built against.
+  pkg-config --exists openssl 2>/dev/null || missing+=(libssl-dev)
   if ((${#missing[@]})); then
     if ! command -v apt-get >/dev/null; then
       echo "missing and not to be installed without apt-get: ${missing[*]}"

@@ -2,14 +2,15 @@
 # Starting the server under test, for the scripts under tests/. Source it; then:
 #
 #   start_server BINARY [SECTIONS]
-#                         sets $server_port (STUN and TURN, UDP and TCP), $secure_port (over TLS)
-#                         and $server_directory (config, certificate, log); returns when the server
+#                         sets $server_port (STUN and TURN, UDP and TCP), $secure_port (over TLS,
+#                         and over DTLS if $server_dtls is not empty: the binary knows it) and
+#                         $server_directory (config, certificate, log); returns when the server
 #                         answers; fails, and says why in $server_complaint, when it does not within
 #                         ten seconds; SECTIONS are more of the configuration
 #   stop_server           ends it and says so if it had ended before
 #   free_port             a port that is free on loopback for UDP and TCP
 
-server_pid="" server_complaint=""
+server_pid="" server_complaint="" server_dtls=""
 
 free_port() {
   local port
@@ -21,7 +22,7 @@ free_port() {
 }
 
 start_server() {
-  local binary=$1 sections=${2:-} http_port alternate_port deadline
+  local binary=$1 sections=${2:-} http_port alternate_port deadline dtls=""
   server_directory=$(mktemp -d)
   server_port=$(free_port)
   secure_port=$(free_port)
@@ -31,17 +32,25 @@ start_server() {
     -keyout "$server_directory/key.pem" -out "$server_directory/cert.pem" 2>/dev/null
   http_port=$(free_port)
   alternate_port=$(free_port)
+  server_dtls=""
+  if knows_dtls "$binary"; then
+    server_dtls=true
+    dtls="\"127.0.0.1:$secure_port\", \"[::1]:$secure_port\""
+  fi
   cat >"$server_directory/turnserver.toml" <<EOF
 realm = "example.org"
 [listen]
 udp = ["127.0.0.1:$server_port", "[::1]:$server_port"]
 tcp = ["127.0.0.1:$server_port", "[::1]:$server_port"]
 tls = ["127.0.0.1:$secure_port", "[::1]:$secure_port"]
-dtls = []
+dtls = [$dtls]
 http = ["127.0.0.1:$http_port"]
 [nat_discovery]
 primary = ["127.0.0.1:$server_port"]
 alternate = ["127.0.0.2:$alternate_port"]
+[tls]
+certificate = "$server_directory/cert.pem"
+key = "$server_directory/key.pem"
 [auth]
 secrets = ["s3cret"]
 users = [{ name = "user1", password = "test" }, { name = "user2", password = "test2" }]
@@ -69,6 +78,14 @@ EOF
       return 1
     fi
   done
+}
+
+# Whether a binary was built with DTLS: it then misses the file.
+knows_dtls() {
+  local said file="$server_directory/dtls.toml"
+  printf '[listen]\ndtls = ["127.0.0.1:5349"]\n[tls]\ncertificate = "/none"\n' >"$file"
+  said=$("$1" check-config --config "$file" 2>&1) || true
+  [[ $said == *"/none cannot be read"* ]]
 }
 
 # Over UDP and TCP, IPv4 and IPv6. Each attempt waits by itself, so the loop needs no sleep.

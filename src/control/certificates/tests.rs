@@ -195,8 +195,14 @@ fn files_are_read_again_when_they_have_changed_and_rest() {
     let keyring = Arc::new(Keyring::new(Vec::new(), false).unwrap());
     let stamps = stamps(&files);
     let config = "t.toml".to_owned();
-    let mut certificates =
-        Certificates { config, files, keyring, read: stamps.clone(), seen: stamps.clone() };
+    let mut certificates = Certificates {
+        config,
+        files,
+        keyring,
+        dtls: None,
+        read: stamps.clone(),
+        seen: stamps.clone(),
+    };
     certificates.look();
     assert_eq!(certificates.read, stamps);
     // Another inode, however coarse the clock of the file system is.
