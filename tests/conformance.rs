@@ -86,6 +86,12 @@ fn provoke(code: u16) -> Response {
             return sim.allocate(client).rejected(code);
         }
         401 => return sim.challenge(client),
+        405 => {
+            let mut sim = Sim::with(|config| config.limits.mobility = false);
+            let client = sim.client("198.51.100.1:4000");
+            let ticket = (AttributeType::MOBILITY_TICKET, &b""[..]);
+            return sim.allocate_with(client, &[ticket]).rejected(code);
+        }
         437 => return sim.refresh(client, 600).rejected(code),
         440 => {
             let v6 = (AttributeType::REQUESTED_ADDRESS_FAMILY, &V6[..]);

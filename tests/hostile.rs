@@ -38,7 +38,7 @@ const METHODS: [Method; 10] = [
     Method::CONNECTION_ATTEMPT,
 ];
 
-const KINDS: [AttributeType; 28] = [
+const KINDS: [AttributeType; 29] = [
     AttributeType::USERNAME,
     AttributeType::MESSAGE_INTEGRITY,
     AttributeType::ERROR_CODE,
@@ -65,6 +65,7 @@ const KINDS: [AttributeType; 28] = [
     AttributeType::CONNECTION_ID,
     AttributeType::ADDITIONAL_ADDRESS_FAMILY,
     AttributeType::SOFTWARE,
+    AttributeType::MOBILITY_TICKET,
     AttributeType::FINGERPRINT,
     AttributeType(0x7F31),
 ];
@@ -271,6 +272,7 @@ impl Target {
                 assert!(payload.start <= payload.end && payload.end as usize <= bytes.len());
                 self.relayed += 1;
             }
+            Verdict::ToCore { .. } => panic!("there is no other core"),
             // Through two relayed addresses of this core.
             Verdict::ToClient { payload, .. } => {
                 assert!(payload.start <= payload.end && payload.end as usize <= bytes.len());

@@ -64,6 +64,11 @@ struct World {
     rng: StdRng,
     clients: Vec<Client>,
     states: Vec<State>,
+    /// Which core has each client's allocation; one that has moved may send to another's sockets.
+    homes: Vec<usize>,
+    /// What each client must show to move.
+    tickets: Vec<Option<Vec<u8>>>,
+    moves: u64,
     /// When the ports that a core has reserved fall back.
     reservations: Vec<(usize, u64)>,
     tokens: Vec<Vec<u8>>,
@@ -110,13 +115,15 @@ impl World {
             sim.challenge(*client);
         }
         let states = vec![State::default(); clients.len()];
+        let (homes, tickets) = (vec![0; clients.len()], vec![None; clients.len()]);
         let rng = StdRng::seed_from_u64(seed);
-        Self { sim, rng, clients, states, reservations: Vec::new(), tokens: Vec::new() }
+        let (reservations, tokens) = (Vec::new(), Vec::new());
+        Self { sim, rng, clients, states, homes, tickets, moves: 0, reservations, tokens }
     }
 
     fn step(&mut self) {
         let n = self.rng.random_range(0..self.clients.len());
-        match self.rng.random_range(0..40) {
+        match self.rng.random_range(0..42) {
             0..=2 => self.allocate(n),
             3 => self.refresh(n),
             4..=9 => self.permit(n),
@@ -128,6 +135,7 @@ impl World {
             34 => self.forgery(n),
             35 => self.spoil_sockets(),
             36 => self.hang_up(n),
+            37 | 38 => self.moves(n),
             _ => self.pass(),
         }
         self.check();
@@ -146,6 +154,12 @@ impl World {
         let mut attributes: Vec<(AttributeType, &[u8])> = Vec::new();
         if let Some(wanted) = &wanted {
             attributes.push((AttributeType::LIFETIME, wanted));
+        }
+        if self.rng.random() {
+            attributes.push((AttributeType::MOBILITY_TICKET, b""));
+        }
+        if matches!(self.states[n], State::Nothing) {
+            self.homes[n] = self.sim.core_of(client);
         }
         match (choice, &token) {
             (0, _) => attributes.push((AttributeType::ADDITIONAL_ADDRESS_FAMILY, &V6)),
@@ -180,9 +194,9 @@ impl World {
                 );
                 if let Some(token) = response.find(AttributeType::RESERVATION_TOKEN) {
                     self.tokens.push(token.to_vec());
-                    let core = self.sim.core_of(self.clients[n]);
-                    self.reservations.push((core, self.sim.millis() + secs(30)));
+                    self.reservations.push((self.homes[n], self.sim.millis() + secs(30)));
                 }
+                self.tickets[n] = response.find(AttributeType::MOBILITY_TICKET).map(<[u8]>::to_vec);
                 self.states[n] = State::Live(Allocation {
                     expires,
                     relayed,
@@ -312,9 +326,8 @@ impl World {
     /// The packet goes to this peer or nowhere; on to its client, where the peer is one of ours.
     fn on_its_way(&mut self, n: usize, out: Out, expected: Option<SocketAddr>) {
         let Some(peer) = expected else { return out.dropped() };
-        let core = |n: usize| self.sim.core_of(self.clients[n]);
         if let Some(receiver) = self.owner_of(peer)
-            && core(receiver) == core(n)
+            && self.homes[receiver] == self.homes[n]
         {
             // Both are of one core: it takes no detour over sockets.
             let State::Live(allocation) = &self.states[n] else { unreachable!("it sends") };
@@ -434,9 +447,33 @@ impl World {
             self.sim.hang_up(self.clients[n]);
             match &mut self.states[n] {
                 State::Opening { gone, .. } => *gone = true,
+                // Who has a ticket comes back by another way.
+                State::Live(_) if self.tickets[n].is_some() => self.moves(n),
                 state => *state = State::Nothing,
             }
         }
+    }
+
+    /// A client goes on from another address, by another transport, at another core's sockets.
+    fn moves(&mut self, n: usize) {
+        let (State::Live(allocation), Some(ticket)) = (&mut self.states[n], &self.tickets[n])
+        else {
+            return;
+        };
+        self.moves += 1;
+        let transport = if self.rng.random() { Transport::Udp } else { Transport::Tcp };
+        let address = if self.rng.random() {
+            format!("203.0.113.{n}:{}", 1024 + self.moves)
+        } else {
+            format!("[2001:db8::{n}]:{}", 1024 + self.moves)
+        };
+        let new = self.sim.client_on(self.rng.random_range(0..2), transport, &address);
+        let old = std::mem::replace(&mut self.clients[n], new);
+        self.tickets[n] = Some(self.sim.resume(old, new, ticket));
+        allocation.expires = self.sim.millis() + secs(600);
+        // With its first data the old way ends, whatever becomes of that.
+        self.send(n);
+        self.sim.refresh(old, 600).rejected(437);
     }
 
     fn pass(&mut self) {
@@ -529,8 +566,8 @@ impl World {
             let mine = || {
                 self.states
                     .iter()
-                    .zip(&self.clients)
-                    .filter(move |(_, client)| self.sim.core_of(**client) == core)
+                    .zip(&self.homes)
+                    .filter(move |(_, home)| **home == core)
                     .map(|(state, _)| state)
             };
             let live = || {
@@ -582,21 +619,25 @@ impl World {
     }
 }
 
-fn run(seed: u64) -> u64 {
+/// Packets that were relayed, and moves.
+fn run(seed: u64) -> (u64, u64) {
     let _guard = Seed(seed);
     let mut world = World::new(seed);
     for _ in 0..1000 {
         world.step();
     }
     let relayed = world.sim.cores.iter().map(|core| core.stats().packets_to_peer).sum();
+    let moves = world.moves;
     world.end(seed.is_multiple_of(2));
-    relayed
+    (relayed, moves)
 }
 
 /// Four threads of the test harness share 200 seeds.
 fn run_all(seeds: std::ops::Range<u64>) {
-    let relayed: u64 = seeds.clone().map(run).sum();
     let count = seeds.end - seeds.start;
+    let sum = |(packets, before), (relayed, moves)| (packets + relayed, before + moves);
+    let (relayed, moves) = seeds.map(run).fold((0, 0), sum);
+    assert!(moves > count, "clients move: {moves} times");
     assert!(relayed > 10 * count, "the sessions relay something: {relayed} packets");
 }
 

@@ -3,7 +3,8 @@
 mod common;
 
 use common::{
-    AttributeType, Client, ConnectError, ConnectionId, Drop, OpenError, Sim, Transport, V6, secs,
+    Answer, AttributeType, Client, ConnectError, ConnectionId, Drop, OpenError, Sim, Transport, V6,
+    secs,
 };
 use hairpin::turn::Server;
 use rand::rngs::StdRng;
@@ -20,12 +21,14 @@ fn session(script_seed: u64, core_seed: u8) -> (Vec<String>, Sim) {
             sim.client_on(n / 2 % 2, transport, &format!("198.51.100.{}:4000", n + 1))
         })
         .collect();
-    for _ in 0..4000 {
+    // Tickets, and where their clients may go on.
+    let mut tickets: Vec<Vec<u8>> = Vec::new();
+    for step in 0..4000 {
         let client = clients[rng.random_range(0..clients.len())];
         let peer = format!("9.0.0.{}:{}", rng.random_range(1..9), rng.random_range(1..4));
         let channel = rng.random_range(0x4000..0x4008);
         let id = sim.connections.keys().next().map(|(_, id)| *id);
-        match rng.random_range(0..18) {
+        match rng.random_range(0..20) {
             0 | 1 => drop(sim.allocate(client)),
             2 => {
                 let dual = (AttributeType::ADDITIONAL_ADDRESS_FAMILY, &V6[..]);
@@ -50,6 +53,17 @@ fn session(script_seed: u64, core_seed: u8) -> (Vec<String>, Sim) {
                 sim.peer_connects(&peer, client);
             }
             15 => drop(sim.bind_connection(client, id.unwrap_or(ConnectionId(1)))),
+            16 => {
+                let empty = (AttributeType::MOBILITY_TICKET, &b""[..]);
+                tickets.extend(ticket(&sim.allocate_with(client, &[empty])));
+            }
+            17 if !tickets.is_empty() => {
+                let shown = tickets.swap_remove(rng.random_range(0..tickets.len()));
+                let address = format!("203.0.113.7:{}", 1024 + step);
+                let to = sim.client_on(rng.random_range(0..2), Transport::Udp, &address);
+                tickets.extend(ticket(&sim.show(to, &shown)));
+                drop(sim.send(to, &peer, b"payload"));
+            }
             _ => sim.pass(secs(rng.random_range(0..60))),
         }
     }
@@ -57,9 +71,15 @@ fn session(script_seed: u64, core_seed: u8) -> (Vec<String>, Sim) {
     (sim.journal.take().expect("a journal"), sim)
 }
 
+/// The ticket of an answer, if it has one.
+fn ticket(answer: &Answer) -> Option<Vec<u8>> {
+    let response = answer.response.as_ref()?;
+    response.find(AttributeType::MOBILITY_TICKET).map(<[u8]>::to_vec)
+}
+
 #[test]
 fn the_same_seed_and_inputs_give_the_same_bytes() {
-    let (mut connects, mut attempts, mut binds) = (0, 0, 0);
+    let (mut connects, mut attempts, mut binds, mut moves) = (0, 0, 0, 0);
     for script in 0..3 {
         let (first, sim) = session(script, 1);
         let (second, again) = session(script, 1);
@@ -80,9 +100,11 @@ fn the_same_seed_and_inputs_give_the_same_bytes() {
             connects += stats.connects;
             attempts += stats.connection_attempts;
             binds += stats.connection_binds;
+            moves += stats.moves;
         }
     }
     assert!(connects > 0 && attempts > 0 && binds > 0, "{connects} {attempts} {binds}");
+    assert!(moves > 0, "nobody moved");
 }
 
 /// What differs with the seed: ports, tokens, the ids of indications. Not the nonces, which a

@@ -858,3 +858,47 @@ fn no_key_shows_in_debug() {
     }
     assert!(!shown.contains(&MAC_KEY[..4].iter().map(|b| format!("{b},")).collect::<String>()));
 }
+
+/// RFC 8016 §3.2.2: a ticket may be seen on the way, and whoever sees it may have a good token of
+/// their own.
+#[test]
+fn a_ticket_is_good_for_the_session_that_got_it_and_for_no_other() {
+    for core in [0, 1] {
+        let mut sim = Sim::cores(2, 1, with(|_| {}));
+        let home = sim.client(ADDRESS);
+        let bearer = Bearer::new(&sim, "north");
+        bearer.log_in(&mut sim, home);
+        let all = [
+            (AttributeType::ACCESS_TOKEN, &bearer.token()[..]),
+            (AttributeType::MOBILITY_TICKET, b""),
+        ];
+        let response = sim.allocate_with(home, &all).success();
+        let ticket = response.get(AttributeType::MOBILITY_TICKET).to_vec();
+        let both = |bearer: &Bearer, ticket: &[u8]| {
+            let (token, ticket) = (bearer.token(), ticket.to_vec());
+            move |packet: Packet| {
+                packet
+                    .with(AttributeType::ACCESS_TOKEN, &token)
+                    .with(AttributeType::MOBILITY_TICKET, &ticket)
+            }
+        };
+        let away = sim.client_on(core, Transport::Udp, "203.0.113.5:5000");
+        for kid in ["north", "union"] {
+            let thief = Bearer::new(&sim, kid).with_key(&OTHER_MAC_KEY);
+            thief.log_in(&mut sim, away);
+            sim.request_with(away, Method::REFRESH, both(&thief, &ticket)).rejected(441);
+            sim.show(away, &ticket).rejected(401);
+        }
+        sim.log_in(away, "alice", "wonderland");
+        sim.show(away, &ticket).rejected(441);
+        assert_eq!(sim.stats().moves, 0);
+        // By the session's key, and by its token once more.
+        bearer.log_in(&mut sim, away);
+        let ticket = sim.resume(home, away, &ticket);
+        let far = sim.client_on(core, Transport::Tcp, "[2001:db8::77]:6000");
+        bearer.log_in(&mut sim, far);
+        sim.request_with(far, Method::REFRESH, both(&bearer, &ticket)).success();
+        sim.refresh(far, 0).success();
+        sim.nothing_left();
+    }
+}

@@ -81,6 +81,8 @@ pub struct Config {
     pub gather: bool,
     /// Whether requests and media over UDP come by sockets of their own.
     pub steer: bool,
+    /// Whether clients may take their allocations along.
+    pub mobility: bool,
     /// Who is told what this server is.
     pub software: Software,
     /// Where new clients are sent to.
@@ -241,6 +243,7 @@ impl Config {
             gro,
             gather: file.gather,
             steer: file.steer,
+            mobility: file.auth.mobility,
             software,
             alternates,
         }
@@ -269,7 +272,7 @@ impl Config {
                 shares,
             },
             acl: self.acl(found),
-            limits: self.limits.turn(),
+            limits: turn::config::Limits { mobility: self.mobility, ..self.limits.turn() },
             software: self.software,
             discovery: self.discovery.clone(),
             alternates: self.alternates.clone(),
@@ -317,6 +320,7 @@ impl Limits {
             permissions_per_allocation: self.permissions_per_allocation,
             channels_per_allocation: self.channels_per_allocation,
             connections_per_allocation: self.peer_connections_per_allocation,
+            ..turn::config::Limits::default()
         }
     }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::turn::connection_bind::ConnectionBind;
 use crate::turn::moment::Lifetime;
-use crate::turn::tuple::{ConnectionId, CoreId, Path, PeerAddr, RelayId, RelayedAddr};
+use crate::turn::tuple::{ConnectionId, CoreId, FiveTuple, Path, PeerAddr, RelayId, RelayedAddr};
 use crate::wire::{ChannelNumber, Header};
 
 /// What becomes of one packet. Returned by value: the hot path queues nothing.
@@ -51,6 +51,13 @@ pub enum Verdict {
         to: RelayedAddr,
         /// Which bytes of the packet are the payload.
         payload: PayloadRange,
+    },
+    /// The whole packet goes to another core of this server, which is to be told by `handle_client`
+    /// with the same path: its client has moved to where this core is, or is about to. If that is a
+    /// connection, the connection goes there with it.
+    ToCore {
+        /// Whose client.
+        core: CoreId,
     },
     /// A payload goes to a client: `header`, then the payload, then `padding` zeros. The packet is
     /// a peer's datagram, or what another client sent to this one's relayed address.
@@ -169,6 +176,14 @@ pub enum Action {
     AllocationEnded {
         /// Whom it was charged to.
         user: Username,
+    },
+    /// Tell all other cores, by `handle_client_elsewhere`, that a client of this one sends
+    /// datagrams by another 5-tuple than it has come by, or does so no more.
+    ClientMoved {
+        /// The 5-tuple.
+        tuple: FiveTuple,
+        /// Whether what comes by it is for this core.
+        here: bool,
     },
     /// A channel was bound or refreshed: a kernel fast path may carry it from now on.
     ChannelBound {

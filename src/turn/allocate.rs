@@ -75,7 +75,7 @@ impl Server {
             return reject(ErrorCode::ALLOCATION_MISMATCH);
         }
         self.stats.retransmissions += 1;
-        if allocation.opening.is_some() {
+        if allocation.opening().is_some() {
             // The first one's answer is on its way.
             return Ok(Verdict::Nothing);
         }
@@ -157,7 +157,16 @@ impl Server {
         // Step 10, the quota: the shell charges it when it opens the first socket, as all workers
         // share it.
         let lifetime = self.granted(lifetime_of(request)?);
-        Ok(Wish { protocol, port, token, families, lifetime })
+
+        // RFC 8016 §3.1.2: an empty ticket asks for one, which the operator may forbid (405); one
+        // that is none has no place here (400).
+        let mobile = match message.find(AttributeType::MOBILITY_TICKET) {
+            None => false,
+            Some([]) if self.limits.mobility => true,
+            Some([]) => return reject(ErrorCode::MOBILITY_FORBIDDEN),
+            Some(_) => return reject(ErrorCode::BAD_REQUEST),
+        };
+        Ok(Wish { protocol, port, token, families, lifetime, mobile })
     }
 
     /// The local addresses to relay from for a client that reached `server`.

@@ -207,6 +207,8 @@ pub struct Limits {
     pub channels_per_allocation: usize,
     /// Connections with peers of one allocation (RFC 6062), those being made included.
     pub connections_per_allocation: usize,
+    /// Whether clients that ask for it may take their allocations along (RFC 8016).
+    pub mobility: bool,
 }
 
 impl Default for Limits {
@@ -217,6 +219,7 @@ impl Default for Limits {
             permissions_per_allocation: 512,
             channels_per_allocation: 512,
             connections_per_allocation: 64,
+            mobility: true,
         }
     }
 }

@@ -8,6 +8,7 @@
 //! handle_relay_opened(now, relay, result)                poll_timeout() -> Option<Moment>
 //! handle_client_gone(now, tuple)                         handle_neighbour(now, from, to, length)
 //! handle_relay_elsewhere(relayed_addr, core, open)       drain()
+//! handle_client_elsewhere(tuple, core, there)
 //! ```
 //!
 //! And for TCP allocations (RFC 6062), whose bytes it never sees:
@@ -43,6 +44,7 @@ mod connection_bind;
 mod discovery;
 mod expiry;
 mod map;
+mod mobility;
 pub mod moment;
 mod nonce;
 mod opening;
@@ -57,6 +59,7 @@ mod spelling;
 pub mod stats;
 mod table;
 mod third_party;
+mod ticket;
 mod timer;
 pub mod tuple;
 

@@ -29,6 +29,8 @@ pub(super) struct Wish {
     /// The families wanted, in the order in which they are opened.
     pub(super) families: [Option<Family>; 2],
     pub(super) lifetime: Lifetime,
+    /// Whether the client wants a ticket (RFC 8016).
+    pub(super) mobile: bool,
 }
 
 /// An allocation on its way: what is still to be opened, and what came of the rest.
@@ -79,7 +81,7 @@ impl Server {
     pub(super) fn open_next(&mut self, now: Now, id: AllocationId) {
         loop {
             let Some(allocation) = self.table.get(id) else { return };
-            let Some(opening) = &allocation.opening else { return };
+            let Some(opening) = allocation.opening() else { return };
             let Some(family) = opening.wish.families.get(opening.at).copied().flatten() else {
                 return self.finish(now, id);
             };
@@ -103,7 +105,7 @@ impl Server {
     fn choose(&mut self, id: AllocationId, family: Family) -> Result<RelayedAddr, ErrorCode> {
         let allocation = self.table.get(id).ok_or(ErrorCode::INSUFFICIENT_CAPACITY)?;
         let server = allocation.path.tuple.server.ip();
-        let wish = allocation.opening.as_ref().map_or(PortWish::Any, |opening| opening.wish.port);
+        let wish = allocation.opening().map_or(PortWish::Any, |opening| opening.wish.port);
         let addresses: Vec<IpAddr> = self.relay_addresses(family, server).collect();
         if addresses.is_empty() {
             return Err(ErrorCode::ADDRESS_FAMILY_NOT_SUPPORTED);
@@ -120,7 +122,7 @@ impl Server {
 
     fn queue_open(&mut self, id: AllocationId, relay: RelayId, local: RelayedAddr) {
         let Some(allocation) = self.table.get_mut(id) else { return };
-        let Some(opening) = allocation.opening.as_deref_mut() else { return };
+        let Some(opening) = allocation.opening_mut() else { return };
         opening.asked = true;
         let pair = opening.wish.port == PortWish::EvenPair;
         let user = allocation.username.clone();
@@ -141,7 +143,7 @@ impl Server {
     /// Step 5's other half: asks for the socket that was reserved under the token.
     pub(super) fn take_reserved(&mut self, id: AllocationId, token: ReservationToken) {
         let Some(allocation) = self.table.get_mut(id) else { return };
-        if let Some(opening) = allocation.opening.as_deref_mut() {
+        if let Some(opening) = allocation.opening_mut() {
             opening.asked = true;
         }
         let charge = allocation.username.clone();
@@ -282,7 +284,7 @@ impl Server {
     }
 
     fn opening_mut(&mut self, id: AllocationId) -> Option<&mut Opening> {
-        self.table.get_mut(id)?.opening.as_deref_mut()
+        self.table.get_mut(id)?.opening_mut()
     }
 
     /// A relay that never came to be: its port is free for others.
@@ -299,13 +301,14 @@ impl Server {
     /// All families are done: the allocation lives if it has got one.
     fn finish(&mut self, now: Now, id: AllocationId) {
         let Some(allocation) = self.table.get_mut(id) else { return };
-        let Some(opening) = &allocation.opening else { return };
+        let Some(opening) = allocation.opening() else { return };
         let (failed, fingerprint) = (opening.failed, opening.fingerprint);
+        let is_mobile = opening.wish.mobile;
         if allocation.relays == [None; 2] {
             let code = failed.map_or(ErrorCode::INSUFFICIENT_CAPACITY, |(_, code)| code);
             return self.fail(id, code);
         }
-        allocation.opening = None;
+        allocation.pending = None;
         for family in [Family::V4, Family::V6] {
             if !allocation.has(family) {
                 allocation.expiry = allocation.expiry.without(family);
@@ -315,6 +318,9 @@ impl Server {
             let [_, _, class, number] = code.encode();
             [family as u8, 0, class, number]
         });
+        if is_mobile {
+            self.make_mobile(id);
+        }
         self.stats.allocations_created += 1;
         let Some(allocation) = self.table.get(id) else { return };
         let mut bytes = [0; 512];
@@ -351,6 +357,9 @@ impl Server {
         if let Some(error) = allocation.address_error {
             writer.attribute(AttributeType::ADDRESS_ERROR_CODE, &error);
         }
+        if let Some(mobility) = &allocation.mobility {
+            writer.attribute(AttributeType::MOBILITY_TICKET, mobility.ticket().as_bytes());
+        }
         self.close(&mut writer, fingerprint, Some(allocation.credential.response_key()))
     }
 
@@ -358,7 +367,7 @@ impl Server {
     fn fail(&mut self, id: AllocationId, code: ErrorCode) {
         self.next_family(id);
         let Some(allocation) = self.table.get(id) else { return };
-        let fingerprint = allocation.opening.as_ref().is_some_and(|opening| opening.fingerprint);
+        let fingerprint = allocation.opening().is_some_and(|opening| opening.fingerprint);
         let mut bytes = [0; 256];
         let transaction = &allocation.transaction;
         let mut writer =

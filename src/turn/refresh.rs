@@ -3,6 +3,7 @@
 
 use crate::turn::Server;
 use crate::turn::action::Verdict;
+use crate::turn::mobility::Resume;
 use crate::turn::moment::{Lifetime, Now};
 use crate::turn::request::{Reject, Request, reject};
 use crate::turn::table::AllocationId;
@@ -19,7 +20,15 @@ impl Server {
         request: &Request<'_>,
         reply: &mut [u8],
     ) -> Result<Verdict, Reject> {
-        let id = self.allocation_of(request)?;
+        // A client that shows a ticket is where its allocation is not yet (RFC 8016 §3.2.2).
+        let ticket = request.message.find(AttributeType::MOBILITY_TICKET);
+        let (id, resume) = match ticket {
+            None => (self.allocation_of(request)?, None),
+            Some(ticket) => {
+                let (id, resume) = self.judge_ticket(request, ticket)?;
+                (id, Some(resume))
+            }
+        };
 
         // A family that was not allocated: 443.
         let family = match request.message.find(AttributeType::REQUESTED_ADDRESS_FAMILY) {
@@ -51,10 +60,19 @@ impl Server {
         } else {
             lifetime = self.extend(now, id, family, lifetime, request);
         }
+        // Whatever is left goes where its client is.
+        if let Some(Resume::Move(shown)) = resume {
+            self.begin_move(id, shown, request);
+        }
 
         self.stats.refreshes += 1;
+        let mobility = self.table.get(id).and_then(|allocation| allocation.mobility.as_ref());
+        let ticket = mobility.filter(|_| resume.is_some()).map(|mobility| *mobility.ticket());
         Ok(self.succeed(request, reply, |writer| {
             writer.attribute(AttributeType::LIFETIME, &lifetime.as_secs().to_be_bytes());
+            if let Some(ticket) = ticket {
+                writer.attribute(AttributeType::MOBILITY_TICKET, ticket.as_bytes());
+            }
         }))
     }
 

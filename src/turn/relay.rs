@@ -47,7 +47,7 @@ impl Server {
             return self.dropped(Drop::Malformed);
         };
         let Some(allocation) = self.allocation_at(&path.tuple) else {
-            return self.dropped(Drop::NoAllocation);
+            return self.not_here(&path.tuple);
         };
         let Some(&channel) = allocation.channels.get(&message.channel) else {
             return self.dropped(Drop::NoChannel);
@@ -73,15 +73,16 @@ impl Server {
 
     /// A Send indication (RFC 8656 §11.2).
     pub(super) fn send(&mut self, now: Now, path: Path, message: &Message<'_>) -> Verdict {
+        let is_unknown = self.has_unknown_required(message);
         let Some(allocation) = self.allocation_at(&path.tuple) else {
-            return self.dropped(Drop::NoAllocation);
+            return self.not_here(&path.tuple);
         };
         // RFC 8489 §6.3.2: unknown comprehension-required attributes, and it is dropped.
         let (Some(Ok(peer)), Some(data), Some(at), false) = (
             message.xor_address(AttributeType::XOR_PEER_ADDRESS),
             message.find(AttributeType::DATA),
             message.offset_of(AttributeType::DATA),
-            self.has_unknown_required(message),
+            is_unknown,
         ) else {
             return self.dropped(Drop::BadSend);
         };
@@ -182,6 +183,9 @@ impl Server {
         let Some(allocation) = found else {
             return self.dropped(Drop::NoAllocation);
         };
+        if allocation.is_away() {
+            return self.dropped(Drop::ClientAway);
+        }
         let path = allocation.path;
         let ports = match allocation.permissions.get(&peer.0.ip()) {
             Some(permission) if permission.expires > now.moment => permission.ports,
@@ -204,9 +208,12 @@ impl Server {
 
     /// The allocation of a 5-tuple, if its sockets are open.
     #[inline]
-    fn allocation_at(&self, tuple: &FiveTuple) -> Option<&Allocation> {
-        let allocation = self.table.get(self.table.find(tuple)?)?;
-        allocation.opening.is_none().then_some(allocation)
+    fn allocation_at(&mut self, tuple: &FiveTuple) -> Option<&Allocation> {
+        let id = self.table.find(tuple)?;
+        if self.table.get(id)?.pending.is_some() && !self.hear(id, tuple) {
+            return None;
+        }
+        self.table.get(id)
     }
 
     fn is_local(&self, relay: RelayId, peer: PeerAddr) -> bool {

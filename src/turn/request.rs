@@ -51,6 +51,15 @@ impl Request<'_> {
         }
     }
 
+    /// The same, where nothing but a ticket tells which allocation is meant: it may have been seen
+    /// on the way, so no other session will do than the one that the allocation belongs to.
+    pub(super) fn is_of_maker(&self, allocation: &Allocation) -> bool {
+        let same = |new: &Session| {
+            allocation.session.as_deref().is_some_and(|own| own.account() == new.account())
+        };
+        self.owns(allocation) && self.session().is_none_or(same)
+    }
+
     /// The session of the token that came with it.
     pub(super) fn session(&self) -> Option<&Session> {
         match &self.authorization {
@@ -84,8 +93,12 @@ impl Server {
         message: &Message<'_>,
         reply: &mut [u8],
     ) -> Verdict {
+        // A client that has moved, or is about to, has its allocation with another core.
+        if let Some(core) = self.core_of(now, &path, message) {
+            return Verdict::ToCore { core };
+        }
         // What has expired is gone, although no timer may have come by yet.
-        if let Some(id) = self.table.find(&path.tuple) {
+        if let Some(id) = self.concerned(&path, message) {
             self.end_expired(now, id);
         }
         let request = match self.authenticate(now, path, message) {
@@ -136,7 +149,7 @@ impl Server {
         // A live allocation answers for its own user, so that time-limited credentials may end
         // while a call goes on.
         let name = self.accounts.name_of(claim.user);
-        let known = self.table.find(&path.tuple).and_then(|id| self.table.get(id));
+        let known = self.concerned(&path, message).and_then(|id| self.table.get(id));
         let proven = self.prove(now, name, claim.scheme, known, message);
         let proven = proven.filter(|_| claim.realm == self.accounts.realm());
         let (Some(name), Some((credential, authorization))) = (name, proven) else {
@@ -208,7 +221,7 @@ impl Server {
         if !request.owns(allocation) {
             return reject(ErrorCode::WRONG_CREDENTIALS);
         }
-        if allocation.opening.is_some() {
+        if allocation.opening().is_some() {
             return reject(ErrorCode::ALLOCATION_MISMATCH);
         }
         Ok(id)

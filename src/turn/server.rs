@@ -18,6 +18,7 @@ use crate::turn::nonce::NonceMint;
 use crate::turn::port::Ports;
 use crate::turn::stats::{Drop, Stats};
 use crate::turn::table::{Allocation, AllocationId, Owner, Table, slot};
+use crate::turn::ticket::TicketMint;
 use crate::turn::timer::{Timer, Timers};
 use crate::turn::tuple::{
     CoreId, Family, FiveTuple, Path, PeerAddr, Protocol, RelayId, RelayedAddr,
@@ -33,6 +34,7 @@ const DEADLINES_PER_CALL: usize = 128;
 pub struct Server {
     pub(super) accounts: Accounts,
     pub(super) nonces: NonceMint,
+    pub(super) tickets: TicketMint,
     pub(super) acl: Acl,
     pub(super) relay: Relay,
     pub(super) limits: Limits,
@@ -59,6 +61,7 @@ impl Server {
             config;
         Self {
             accounts: Accounts::new(&realm, &credentials, keyed.clone()),
+            tickets: TicketMint::new(&credentials.nonce_key),
             nonces: NonceMint::new(&credentials.nonce_key, limits.nonce_lifetime),
             acl,
             limits,
@@ -124,13 +127,6 @@ impl Server {
             (Class::Success | Class::Error, _) => self.dropped(Drop::Response),
             // RFC 8489 §6.3: methods and classes that we do not speak are silently discarded.
             _ => self.dropped(Drop::Unsupported),
-        }
-    }
-
-    /// The client's connection has ended, and its allocation with it.
-    pub fn handle_client_gone(&mut self, _now: Now, tuple: FiveTuple) {
-        if let Some(id) = self.table.find(&tuple) {
-            self.end_allocation(id);
         }
     }
 
@@ -222,13 +218,14 @@ impl Server {
         for family in [Family::V4, Family::V6] {
             self.close_family(id, family);
         }
+        self.leave_all(id);
         let Some(allocation) = self.table.remove(id) else { return };
         self.timers.cancel(allocation.expiry.first(), Timer::Allocation(id));
         for (ip, permission) in &allocation.permissions {
             self.timers.cancel(permission.expires, Timer::Permission(id, *ip));
         }
         self.stats.permissions -= allocation.permissions.len() as u64;
-        if allocation.opening.is_none() {
+        if allocation.opening().is_none() {
             self.stats.allocations_ended += 1;
         }
         if allocation.charged {

@@ -23,6 +23,10 @@ pub struct Stats {
     pub halves_expired: u64,
     /// Refresh requests answered with success.
     pub refreshes: u64,
+    /// Refresh requests that moved an allocation to another 5-tuple.
+    pub moves: u64,
+    /// Connections that ended while their allocations went on.
+    pub clients_lost: u64,
     /// CreatePermission requests answered with success.
     pub create_permissions: u64,
     /// ChannelBind requests answered with success.
@@ -64,11 +68,12 @@ pub struct Stats {
     pub timers: u64,
 }
 
-const ERROR_CODES: [ErrorCode; 16] = [
+const ERROR_CODES: [ErrorCode; 17] = [
     ErrorCode::TRY_ALTERNATE,
     ErrorCode::BAD_REQUEST,
     ErrorCode::UNAUTHENTICATED,
     ErrorCode::FORBIDDEN,
+    ErrorCode::MOBILITY_FORBIDDEN,
     ErrorCode::UNKNOWN_ATTRIBUTE,
     ErrorCode::ALLOCATION_MISMATCH,
     ErrorCode::STALE_NONCE,
@@ -111,11 +116,13 @@ pub enum Drop {
     TooLong,
     /// An answer that did not fit the reply buffer.
     ReplyTooLong,
+    /// For a client that has lost its connection and is not back yet.
+    ClientAway,
 }
 
 impl Drop {
     /// Every reason, in the order of their counters.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Malformed,
         Self::Fingerprint,
         Self::Unsupported,
@@ -128,6 +135,7 @@ impl Drop {
         Self::TooMany,
         Self::TooLong,
         Self::ReplyTooLong,
+        Self::ClientAway,
     ];
 }
 

@@ -10,6 +10,7 @@ use crate::turn::action::{ReservationToken, Username};
 use crate::turn::claim::Credential;
 use crate::turn::expiry::Expiry;
 use crate::turn::map::Hasher;
+use crate::turn::mobility::{Mobility, Pending};
 use crate::turn::moment::{Moment, Now};
 use crate::turn::opening::Opening;
 use crate::turn::third_party::Session;
@@ -26,6 +27,18 @@ pub(super) struct AllocationId {
     serial: u32,
 }
 
+impl AllocationId {
+    /// The id as a number.
+    pub(super) const fn to_bits(self) -> u64 {
+        (self.serial as u64) << 32 | self.index as u64
+    }
+
+    /// The id that a number stands for.
+    pub(super) const fn from_bits(bits: u64) -> Self {
+        Self { index: bits as u32, serial: (bits >> 32) as u32 }
+    }
+}
+
 /// The state that RFC 8656 §3.2 lists, and what answers a retransmission.
 #[derive(Debug)]
 pub(super) struct Allocation {
@@ -37,8 +50,10 @@ pub(super) struct Allocation {
     pub(super) credential: Credential,
     /// Of an allocation that was made with a token; those of users have none.
     pub(super) session: Option<Box<Session>>,
-    /// `Some` until the shell has opened its sockets; relays nothing until then.
-    pub(super) opening: Option<Box<Opening>>,
+    /// Mostly nothing: then it relays.
+    pub(super) pending: Option<Box<Pending>>,
+    /// Of an allocation whose client may move (RFC 8016).
+    pub(super) mobility: Option<Box<Mobility>>,
     /// The relay sockets, IPv4's and IPv6's.
     pub(super) relays: [Option<RelayId>; 2],
     /// What the success said of a family that could not be had (RFC 8656 §18.12).
@@ -60,13 +75,14 @@ impl Allocation {
     /// Whether the shell still owes an answer about a socket; then the end waits for it, so that
     /// neither the socket nor the quota is lost.
     pub(super) fn defer_end(&mut self) -> bool {
-        self.opening.as_mut().is_some_and(|opening| opening.defer_end())
+        self.opening_mut().is_some_and(Opening::defer_end)
     }
 
     /// Whether the sockets of this family relay: they are open, and their time is not over.
     #[inline]
     pub(super) fn is_live(&self, now: Now, family: Family) -> bool {
-        self.expiry.of(family) > now.moment && self.opening.is_none()
+        let is_open = self.pending.is_none() || self.opening().is_none();
+        self.expiry.of(family) > now.moment && is_open
     }
 
     /// When it ends at the latest, if it would otherwise end then: a token has an end.
@@ -125,7 +141,10 @@ pub(super) enum Owner {
 #[derive(Debug)]
 pub(super) struct Table {
     allocations: Slab<(u32, Allocation)>,
+    /// A client that moves has two, for a while; one that has lost its connection none.
     allocation_by_tuple: HashMap<FiveTuple, AllocationId, Hasher>,
+    /// Clients of other cores that have moved, and may send to this one's sockets.
+    core_by_tuple: HashMap<FiveTuple, CoreId, Hasher>,
     relays: Slab<Relay>,
     owner_by_relayed_addr: HashMap<RelayedAddr, Owner, Hasher>,
     /// The same for TCP, whose ports are others.
@@ -139,6 +158,7 @@ impl Table {
         Self {
             allocations: Slab::new(),
             allocation_by_tuple: HashMap::with_hasher(hasher.clone()),
+            core_by_tuple: HashMap::with_hasher(hasher.clone()),
             relays: Slab::new(),
             owner_by_relayed_addr: HashMap::with_hasher(hasher.clone()),
             owner_by_tcp_relayed_addr: HashMap::with_hasher(hasher.clone()),
@@ -185,7 +205,8 @@ impl Table {
             protocol: opening.protocol(),
             credential,
             session: None,
-            opening: Some(Box::new(opening)),
+            pending: Some(Box::new(Pending::Sockets(opening))),
+            mobility: None,
             relays: [None; 2],
             address_error: None,
             reservation: None,
@@ -206,8 +227,35 @@ impl Table {
     pub(super) fn remove(&mut self, id: AllocationId) -> Option<Allocation> {
         self.get(id)?;
         let (_, allocation) = self.allocations.remove(id.index as usize);
-        self.allocation_by_tuple.remove(&allocation.path.tuple);
+        // Where its client is away, somebody else may have come by the same 5-tuple.
+        if self.find(&allocation.path.tuple) == Some(id) {
+            self.part(&allocation.path.tuple);
+        }
         Some(allocation)
+    }
+
+    /// From now on this 5-tuple leads to the allocation as well.
+    pub(super) fn lead(&mut self, tuple: FiveTuple, id: AllocationId) {
+        self.allocation_by_tuple.insert(tuple, id);
+    }
+
+    /// From now on this 5-tuple leads nowhere.
+    pub(super) fn part(&mut self, tuple: &FiveTuple) {
+        self.allocation_by_tuple.remove(tuple);
+    }
+
+    /// Which other core has the client that sends by this 5-tuple.
+    pub(super) fn core_of(&self, tuple: &FiveTuple) -> Option<CoreId> {
+        self.core_by_tuple.get(tuple).copied()
+    }
+
+    /// Notes that a client of another core sends by this 5-tuple, or does so no more.
+    pub(super) fn mark_client(&mut self, tuple: FiveTuple, core: CoreId, there: bool) {
+        if there {
+            self.core_by_tuple.insert(tuple, core);
+        } else if self.core_of(&tuple) == Some(core) {
+            self.core_by_tuple.remove(&tuple);
+        }
     }
 
     #[inline]
@@ -298,10 +346,18 @@ impl Table {
     /// Asserts that the indexes agree with each other.
     #[cfg(any(test, debug_assertions))]
     pub(super) fn check(&self) {
-        assert_eq!(self.allocation_by_tuple.len(), self.allocations.len());
+        let ways = self.allocations.iter().map(|(_, (_, allocation))| {
+            let moving = matches!(allocation.pending.as_deref(), Some(Pending::Data(_)));
+            1 + usize::from(moving) - usize::from(allocation.is_away())
+        });
+        assert_eq!(self.allocation_by_tuple.len(), ways.sum::<usize>());
         for (tuple, id) in &self.allocation_by_tuple {
             let allocation = self.get(*id).expect("the tuple index names a live allocation");
-            assert_eq!(allocation.path.tuple, *tuple);
+            let moving = match allocation.pending.as_deref() {
+                Some(Pending::Data(new)) => new.tuple == *tuple,
+                _ => false,
+            };
+            assert!(moving || (allocation.path.tuple == *tuple && !allocation.is_away()));
             assert_eq!(allocation.channels.len(), allocation.channel_by_peer.len());
             for (number, channel) in &allocation.channels {
                 assert_eq!(allocation.channel_by_peer.get(&channel.peer), Some(number));

@@ -1,4 +1,4 @@
-//! Error codes (RFC 8489 §14.8, RFC 8656 §19, RFC 6062 §6.3).
+//! Error codes (RFC 8489 §14.8, RFC 8656 §19, RFC 6062 §6.3, RFC 8016 §3.4).
 
 /// An error code with its reason phrase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,6 +13,8 @@ impl ErrorCode {
     pub const UNAUTHENTICATED: Self = Self(401);
     /// Credentials are good, but this is not allowed.
     pub const FORBIDDEN: Self = Self(403);
+    /// The operator does not want clients to move.
+    pub const MOBILITY_FORBIDDEN: Self = Self(405);
     /// A comprehension-required attribute is not known here.
     pub const UNKNOWN_ATTRIBUTE: Self = Self(420);
     /// The 5-tuple has an allocation where it must not, or none where it must.
@@ -50,6 +52,7 @@ impl ErrorCode {
             400 => "Bad Request",
             401 => "Unauthenticated",
             403 => "Forbidden",
+            405 => "Mobility Forbidden",
             420 => "Unknown Attribute",
             437 => "Allocation Mismatch",
             438 => "Stale Nonce",

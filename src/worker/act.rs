@@ -14,7 +14,7 @@ use crate::turn::{
     Action, CoreId, OpenError, Path, Protocol, RelayId, RelayedAddr, Reservation, ReservationToken,
     Username,
 };
-use crate::worker::mailbox::News;
+use crate::worker::mailbox::{Errand, Event, News};
 use crate::worker::outlets::Sockets;
 use crate::worker::shelf::Holder;
 use crate::worker::token::{Token, Way};
@@ -42,7 +42,7 @@ impl Worker {
                 Action::Bind { path, bind } => {
                     if let Some((_, client)) = self.connections.at_end_of(&path) {
                         // When the bytes behind it are back in its hands.
-                        client.binding = Some(bind);
+                        client.errand = Some(Errand::Bind(bind));
                     }
                 }
                 Action::Join { connection, path } => self.join(connection, path),
@@ -61,6 +61,9 @@ impl Worker {
                     }
                 }
                 Action::AllocationEnded { user } => self.shared.quota.release(&user),
+                Action::ClientMoved { tuple, here } => {
+                    self.tell_others(Event::Client { tuple, there: here });
+                }
                 // Here a fast path in the kernel would be told.
                 Action::ChannelBound { .. } | Action::ChannelUnbound { .. } => {}
             }
@@ -203,10 +206,29 @@ impl Worker {
 
     /// Tells the other workers of a relayed address.
     pub(super) fn announce(&self, protocol: Protocol, address: RelayedAddr, open: bool) {
-        let news = News { core: CoreId(self.index as u16), protocol, address, open };
+        self.tell_others(Event::Relay { protocol, address, open });
+    }
+
+    fn tell_others(&self, event: Event) {
+        let news = News { core: CoreId(self.index as u16), event };
         for (index, mailbox) in self.shared.mailboxes.iter().enumerate() {
             if index != self.index {
                 mailbox.announce(news);
+            }
+        }
+    }
+
+    /// What another worker has told.
+    pub(super) fn hear(&mut self, News { core, event }: News) {
+        match event {
+            Event::Relay { protocol: Protocol::Udp, address, open } => {
+                self.core.handle_relay_elsewhere(address, core, open);
+            }
+            Event::Relay { protocol: Protocol::Tcp, address, open } => {
+                self.core.handle_listener_elsewhere(address, core, open);
+            }
+            Event::Client { tuple, there } => {
+                self.core.handle_client_elsewhere(tuple, core, there);
             }
         }
     }

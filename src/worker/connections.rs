@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
 use crate::net::tcp::Connection;
-use crate::turn::{ConnectionBind, FiveTuple, Lifetime, Moment, Path, Transport};
+use crate::turn::{FiveTuple, Lifetime, Moment, Path, Transport};
 use crate::worker::crowd::Refused;
+use crate::worker::mailbox::Errand;
 use crate::worker::setup::{Shared, TlsLimits};
 use crate::worker::token::{CONNECTIONS_MAX, Place, Way};
 
@@ -59,8 +60,8 @@ pub(super) struct Client {
     pub ending: bool,
     /// Nothing more is read; when the output is gone, or at this moment, it is closed.
     pub closing: Option<Moment>,
-    /// Its last frame was this ConnectionBind; what follows is not read here.
-    pub binding: Option<Box<ConnectionBind>>,
+    /// What its last frame asks for, mostly of another worker; what follows is not read here.
+    pub errand: Option<Errand>,
     /// It may yet turn out to speak something else than STUN.
     pub undecided: bool,
     /// Its handshake is under way: which one it is.
@@ -138,7 +139,7 @@ impl Connections {
             backlog: false,
             ending: false,
             closing: None,
-            binding: None,
+            errand: None,
             undecided: opening.is_some(),
             opening,
         });

@@ -2,16 +2,17 @@
 //!
 //! A ConnectionBind may come by a connection that the kernel gave to another worker than the one
 //! with the peer's end. Then the whole connection moves: with what was read behind the request and
-//! what waits to be sent. No other connection ever goes from one worker to another.
+//! what waits to be sent. So does one by which a client comes back for its allocation (RFC 8016).
+//! No other connection ever goes from one worker to another.
 
 use std::io;
 use std::mem;
 
 use crate::net::pipe::{Next, Pipe};
 use crate::net::tcp::{Connection, lacks_room};
-use crate::turn::{ConnectError, ConnectionBind, ConnectionId, Path, PeerAddr, RelayId};
+use crate::turn::{ConnectError, ConnectionId, Path, PeerAddr, RelayId};
 use crate::worker::Worker;
-use crate::worker::mailbox::Handover;
+use crate::worker::mailbox::{Errand, Handover};
 use crate::worker::peers::Stage;
 use crate::worker::token::{Place, Token, Way};
 
@@ -116,38 +117,49 @@ impl Worker {
         self.act();
     }
 
-    /// The last frame of a client's connection was a ConnectionBind: it goes to the worker that the
-    /// id names.
-    pub(super) fn bind(&mut self, place: Place, bind: Box<ConnectionBind>) {
-        let workers = self.shared.mailboxes.len() as u32;
-        let owner = bind.connection.share(workers) as usize;
+    /// The last frame of a client's connection is for a worker that it names: the connection goes
+    /// there.
+    pub(super) fn run_errand(&mut self, place: Place, errand: Errand) {
+        let owner = errand.owner(self.shared.mailboxes.len());
         if owner == self.index {
-            return self.bind_here(place, &bind);
+            return self.do_errand(place, &errand);
         }
         let Some(client) = self.connections.release(place) else { return };
         let mut connection = client.connection;
         // Failing, it is not registered any more, as is wanted.
         let _ = connection.deregister(self.poll.registry());
-        let handover = Box::new(Handover { connection, bind });
-        if let Err(back) = self.shared.mailboxes[owner].give(handover) {
-            let Handover { connection, bind } = *back;
+        let handover = Box::new(Handover { connection, errand });
+        let given = match self.shared.mailboxes.get(owner) {
+            Some(mailbox) => mailbox.give(handover),
+            None => Err(handover),
+        };
+        if let Err(back) = given {
             self.stats.handovers_refused += 1;
-            self.arrived(connection, |worker, place| {
+            self.came_back(*back);
+        }
+    }
+
+    /// Nobody has taken a connection that has an errand: there is no answer to it here.
+    fn came_back(&mut self, Handover { connection, errand }: Handover) {
+        match errand {
+            Errand::Bind(bind) => self.arrived(connection, |worker, place| {
                 if let Some(path) = worker.path_to(place) {
                     worker.core.handle_bind_refused(path, &bind);
                     worker.act();
                     worker.read_on(place);
                 }
-            });
+            }),
+            // The client may try again by another one: nothing has happened to its allocation.
+            Errand::Move(..) => self.shared.crowd.leave(connection.client_addr().ip()),
         }
     }
 
     /// Takes the connections that other workers have given.
     pub(super) fn take_handovers(&mut self) {
         while let Some(handover) = self.inbox.next_handover() {
-            let Handover { connection, bind } = *handover;
+            let Handover { connection, errand } = *handover;
             self.stats.connections_handed_over += 1;
-            self.arrived(connection, |worker, place| worker.bind_here(place, &bind));
+            self.arrived(connection, |worker, place| worker.do_errand(place, &errand));
         }
     }
 
@@ -171,10 +183,16 @@ impl Worker {
         go_on(self, place);
     }
 
-    /// Has the core judge a ConnectionBind for one of its own connections.
-    fn bind_here(&mut self, place: Place, bind: &ConnectionBind) {
+    /// Has the core judge what was asked for by a connection that is here now.
+    fn do_errand(&mut self, place: Place, errand: &Errand) {
         let Some(path) = self.path_to(place) else { return };
-        self.core.handle_connection_bind(self.now, path, bind);
+        match errand {
+            Errand::Bind(bind) => self.core.handle_connection_bind(self.now, path, bind),
+            Errand::Move(_, message) => {
+                self.make_room();
+                self.passed_on(path, message);
+            }
+        }
         self.act();
         // If it was refused, the client may try again.
         self.read_on(place);

@@ -1,12 +1,14 @@
 //! How a worker is reached from outside its thread: by other workers and by the control plane.
 //!
-//! Four queues and a state. *News* of relay sockets that other workers open and close must not be
-//! lost: a worker that missed one would judge a peer wrongly for as long as it lives. So that
-//! queue has no bound of its own; it holds what the others opened and closed during one turn of
-//! the loop, and a worker that sleeps is woken before much has gathered. *Parcels* of payloads
+//! Four queues and a state. *News* of relay sockets that other workers open and close, and of where
+//! their clients have moved to, must not be lost: a worker that missed one would judge a peer
+//! wrongly, or a client, for as long as it lives. So that queue has no bound of its own; it holds
+//! what the others opened and closed during one turn of the loop, and a worker that sleeps is woken
+//! before much has gathered. *Parcels* of payloads
 //! cross from worker to worker; they are dropped where the receiver is behind, as by a full socket.
 //! *Handovers* are clients' connections that have named a peer data connection of this worker (RFC
-//! 6062 §5.4) but were accepted by another; where too many wait, the giver keeps them. *Requests*
+//! 6062 §5.4), or shown a ticket to an allocation of this worker (RFC 8016), but were accepted by
+//! another; where too many wait, the giver keeps them. *Requests*
 //! come from the control plane, few and repeatable, and that queue is bounded. The state only ever
 //! moves forward.
 
@@ -18,7 +20,7 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_
 use tokio::sync::oneshot;
 
 use crate::net::tcp::Connection;
-use crate::turn::{ConnectionBind, CoreId, Protocol, RelayedAddr};
+use crate::turn::{ConnectionBind, CoreId, FiveTuple, Protocol, RelayedAddr};
 use crate::worker::parcel::Parcel;
 use crate::worker::stats::Snapshot;
 
@@ -53,21 +55,46 @@ struct Flags {
     waker: mio::Waker,
 }
 
-/// Another worker has opened a relay socket, or closed it.
+/// What another worker tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct News {
     pub core: CoreId,
-    pub protocol: Protocol,
-    pub address: RelayedAddr,
-    pub open: bool,
+    pub event: Event,
 }
 
-/// A client's connection, with what was read from it and what waits to leave by it, and the
-/// ConnectionBind that was its last message.
+/// What has happened there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    /// It has opened a relay socket or a listener for peers, or closed it.
+    Relay { protocol: Protocol, address: RelayedAddr, open: bool },
+    /// A client of its sends datagrams by this 5-tuple from now on, or does so no more.
+    Client { tuple: FiveTuple, there: bool },
+}
+
+/// A client's connection, with what was read from it and what waits to leave by it.
 #[derive(Debug)]
 pub(super) struct Handover {
     pub connection: Connection,
-    pub bind: Box<ConnectionBind>,
+    pub errand: Errand,
+}
+
+/// Why a connection goes to another worker: what its last message asks for.
+#[derive(Debug)]
+pub(super) enum Errand {
+    /// To be joined to a connection with a peer.
+    Bind(Box<ConnectionBind>),
+    /// To take over an allocation of this core: the message itself.
+    Move(CoreId, Box<[u8]>),
+}
+
+impl Errand {
+    /// Which of so many workers it goes to.
+    pub(super) fn owner(&self, workers: usize) -> usize {
+        match self {
+            Self::Bind(bind) => bind.connection.share(workers as u32) as usize,
+            Self::Move(core, _) => usize::from(core.0),
+        }
+    }
 }
 
 /// What a worker is to do.
@@ -135,7 +162,7 @@ impl Mailbox {
         self.wake()
     }
 
-    /// Tells the worker about another one's relay socket.
+    /// Tells the worker what has happened at another one.
     pub(super) fn announce(&self, news: News) {
         // Counted first: the other order would let one sender's count hide another's news.
         let waiting = self.shared.waiting.fetch_add(1, Ordering::Release);

@@ -75,18 +75,16 @@ use crate::net::output::Kind;
 use crate::net::tls::Keyring;
 use crate::net::{Datagram, Envelope, Outlet, RecvBatch, SendBatch};
 use crate::net::{relay, tcp, udp};
-use crate::turn::{
-    FiveTuple, Moment, Now, Path, PeerAddr, Protocol, RelayId, Server, Transport, Verdict,
-};
+use crate::turn::{FiveTuple, Moment, Now, Path, PeerAddr, RelayId, Server, Transport, Verdict};
 use crate::wire::method::message_type;
 use crate::wire::{Class, Header, Method};
 use clock::Clock;
 use connections::Connections;
 use listeners::Listeners;
-use mailbox::{Inbox, News};
+use mailbox::Inbox;
 use moderation::{Departures, Moderation};
 use outlets::Sockets;
-use parcel::Parcels;
+use parcel::{Bound, Parcels};
 use peers::Peers;
 use relays::Relays;
 use sessions::Sessions;
@@ -330,11 +328,7 @@ impl Worker {
                 self.parcels.arrive(parcel);
             }
             while let Some(news) = self.inbox.next_news() {
-                let News { core, protocol, address, open } = news;
-                match protocol {
-                    Protocol::Udp => self.core.handle_relay_elsewhere(address, core, open),
-                    Protocol::Tcp => self.core.handle_listener_elsewhere(address, core, open),
-                }
+                self.hear(news);
             }
             while let Some(request) = self.inbox.next_request() {
                 // Whoever asked may have stopped waiting.
@@ -444,8 +438,14 @@ impl Worker {
                     Packet::Slot(slot) => self.received.datagram(slot).bytes,
                     Packet::Frame(frame) => frame,
                 };
-                let packed = self.parcels.pack(core, from, to, &bytes[Range::from(payload)]);
+                let bound = Bound::Relay { from, to };
+                let packed = self.parcels.pack(core, bound, &bytes[Range::from(payload)]);
                 self.packed(core, packed);
+            }
+            Verdict::ToCore { core } => {
+                if let Some(path) = path {
+                    self.pass_on(core, path, packet);
+                }
             }
             Verdict::ToClient { path, header, payload, padding } => {
                 self.send_to_client(path, header, packet, payload.into(), padding);

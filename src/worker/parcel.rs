@@ -1,32 +1,41 @@
-//! Payloads on their way from one worker to another: both ends of a call are clients of this
-//! server, but of different cores. They cross many at a time and touch no socket between.
+//! What is on its way from one worker to another, many at a time and without a socket between:
+//! payloads, where both ends of a call are clients of this server but of different cores, and whole
+//! packets of clients that have moved to where the kernel gives them to another worker.
 
 use std::mem;
 use std::ops::Range;
 
-use crate::turn::{CoreId, RelayedAddr};
-use crate::worker::Worker;
-use crate::worker::mailbox::Mailbox;
+use crate::turn::{CoreId, Path, RelayedAddr, Verdict};
+use crate::worker::mailbox::{Errand, Mailbox};
+use crate::worker::{Packet, Worker};
 
-/// Payloads for one other worker.
+/// Payloads and packets for one other worker.
 #[derive(Debug, Default)]
 pub(super) struct Parcel {
     bytes: Vec<u8>,
     items: Vec<Item>,
 }
 
-/// One payload.
+/// One of them.
 #[derive(Clone, Copy, Debug)]
 struct Item {
-    from: RelayedAddr,
-    to: RelayedAddr,
+    bound: Bound,
     end: usize,
 }
 
+/// Where it comes from and what it is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Bound {
+    /// A payload from one relayed address to another.
+    Relay { from: RelayedAddr, to: RelayedAddr },
+    /// A packet from a client, by the same listener of the other worker.
+    Client(Path),
+}
+
 impl Parcel {
-    fn push(&mut self, from: RelayedAddr, to: RelayedAddr, payload: &[u8]) {
-        self.bytes.extend_from_slice(payload);
-        self.items.push(Item { from, to, end: self.bytes.len() });
+    fn push(&mut self, bound: Bound, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        self.items.push(Item { bound, end: self.bytes.len() });
     }
 
     fn is_full(&self) -> bool {
@@ -42,12 +51,12 @@ impl Parcel {
         self.items.clear();
     }
 
-    /// The payloads in the order in which they came: from where, to where, which bytes.
-    fn items(&self) -> impl Iterator<Item = (RelayedAddr, RelayedAddr, Range<usize>)> {
+    /// All of it in the order in which it came, with its bytes.
+    fn items(&self) -> impl Iterator<Item = (Bound, Range<usize>)> {
         let mut start = 0;
         self.items
             .iter()
-            .map(move |item| (item.from, item.to, mem::replace(&mut start, item.end)..item.end))
+            .map(move |item| (item.bound, mem::replace(&mut start, item.end)..item.end))
     }
 }
 
@@ -82,18 +91,12 @@ impl Parcels {
         Self { outgoing, any: false, arrived: Vec::new(), spare: Vec::new() }
     }
 
-    /// Packs a payload for a relayed address of `core`.
-    pub(super) fn pack(
-        &mut self,
-        core: CoreId,
-        from: RelayedAddr,
-        to: RelayedAddr,
-        payload: &[u8],
-    ) -> Packed {
+    /// Packs something for `core`.
+    pub(super) fn pack(&mut self, core: CoreId, bound: Bound, bytes: &[u8]) -> Packed {
         let Some(parcel) = self.outgoing.get_mut(usize::from(core.0)) else {
             return Packed::Nowhere;
         };
-        parcel.push(from, to, payload);
+        parcel.push(bound, bytes);
         self.any = true;
         if parcel.is_full() { Packed::Full } else { Packed::Waits }
     }
@@ -138,6 +141,23 @@ impl Parcels {
 }
 
 impl Worker {
+    /// A whole packet goes to another core; a connection goes with it.
+    pub(super) fn pass_on(&mut self, core: CoreId, path: Path, packet: Packet<'_>) {
+        match packet {
+            Packet::Slot(slot) => {
+                let bytes = self.received.datagram(slot).bytes;
+                let packed = self.parcels.pack(core, Bound::Client(path), bytes);
+                self.packed(core, packed);
+            }
+            Packet::Frame(frame) => {
+                if let Some((_, client)) = self.connections.at_end_of(&path) {
+                    // When the bytes behind it are back in its hands.
+                    client.errand = Some(Errand::Move(core, frame.into()));
+                }
+            }
+        }
+    }
+
     /// What became of a payload for a client of `core`.
     pub(super) fn packed(&mut self, core: CoreId, packed: Packed) {
         match packed {
@@ -165,17 +185,32 @@ impl Worker {
         }
     }
 
-    /// Hands what other workers sent to the core, as if a relay socket had received it.
+    /// Hands a packet to the core that another worker has got for it.
+    pub(super) fn passed_on(&mut self, path: Path, bytes: &[u8]) {
+        let space = self.send.space();
+        match self.core.handle_client(self.now, path, bytes, space) {
+            // By now the client is elsewhere again; nothing goes round in circles.
+            Verdict::ToCore { .. } => self.stats.drops.passed_on_twice += 1,
+            verdict => self.carry(verdict, Packet::Frame(bytes), Some(path)),
+        }
+    }
+
+    /// Hands what other workers sent to the core, as if a socket had received it.
     pub(super) fn decide_parcels(&mut self) {
         let mut arrived = mem::take(&mut self.parcels.arrived);
         for parcel in arrived.drain(..) {
             let count = parcel.len() as u32;
             self.handled = (self.handled.0 + count, self.handled.1 + count);
-            for (from, to, range) in parcel.items() {
+            for (bound, range) in parcel.items() {
                 self.make_room();
-                let payload = &parcel.bytes[range];
-                let verdict = self.core.handle_neighbour(self.now, from, to, payload.len());
-                self.carry(verdict, super::Packet::Frame(payload), None);
+                let bytes = &parcel.bytes[range];
+                match bound {
+                    Bound::Relay { from, to } => {
+                        let verdict = self.core.handle_neighbour(self.now, from, to, bytes.len());
+                        self.carry(verdict, Packet::Frame(bytes), None);
+                    }
+                    Bound::Client(path) => self.passed_on(path, bytes),
+                }
                 self.act();
             }
             self.parcels.keep(parcel);

@@ -46,9 +46,10 @@ pub struct Stats {
     pub guests_shown_in: u64,
     /// The same that nobody had time for.
     pub guests_refused: u64,
-    /// Connections that came from another worker, by a ConnectionBind.
+    /// Connections that came from another worker, by a ConnectionBind or for an allocation.
     pub connections_handed_over: u64,
-    /// ConnectionBinds that were refused because the other worker did not take the connection.
+    /// ConnectionBinds that were refused, and moves that ended the connection, because the other
+    /// worker did not take it.
     pub handovers_refused: u64,
     /// Connections of peers that were accepted and kept.
     pub peers_accepted: u64,
@@ -74,7 +75,8 @@ pub struct Stats {
     pub quota_refusals: u64,
     /// Messages to the kernel that carried the datagrams sent: fewer, where runs left as segments.
     pub messages_out: u64,
-    /// Payloads that crossed to another worker without a socket.
+    /// Payloads, and packets of clients that have moved, that crossed to another worker without a
+    /// socket.
     pub crossed: u64,
     /// Turns of the loop.
     pub turns: u64,
@@ -148,6 +150,8 @@ pub struct Drops {
     pub neighbour_behind: u64,
     /// Media for a TCP client that reads slower than it is sent.
     pub queue_full: u64,
+    /// They had been passed on to this worker, and were for yet another.
+    pub passed_on_twice: u64,
     /// For a client over TCP or DTLS that is gone.
     pub client_gone: u64,
     /// Sending failed for any other reason.

@@ -189,12 +189,12 @@ impl Worker {
         if let Some(client) = self.connections.get(place) {
             client.connection.input = input;
             client.backlog = backlog;
-            let binding = client.binding.take();
+            let errand = client.errand.take();
             if backlog || more {
                 self.queue(Token::Connection(place));
             }
-            if let Some(bind) = binding {
-                self.bind(place, bind);
+            if let Some(errand) = errand {
+                self.run_errand(place, errand);
             }
         }
     }
@@ -209,7 +209,7 @@ impl Worker {
         let verdict = self.core.handle_client(self.now, path, frame, self.send.space());
         self.carry(verdict, Packet::Frame(frame), Some(path));
         self.act();
-        self.connections.get(place).is_some_and(|client| client.binding.is_none())
+        self.connections.get(place).is_some_and(|client| client.errand.is_none())
     }
 
     /// What became of a frame for a connection; `None` where the connection is gone.

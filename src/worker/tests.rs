@@ -1,6 +1,7 @@
 //! Workers with real sockets on loopback, driven by a client that speaks just enough TURN.
 
 mod crossing;
+mod mobility;
 mod streams;
 mod tcp_relay;
 mod tls;

@@ -179,6 +179,8 @@ pub(crate) struct Sim {
     pub(crate) journal: Option<Vec<String>>,
     /// Room for replies.
     pub(crate) reply_room: usize,
+    /// Packets that one core has passed on to another.
+    pub(crate) passed_on: u64,
 }
 
 /// The settings of a simulated server.
@@ -269,6 +271,7 @@ impl Sim {
             actions: Vec::new(),
             journal: None,
             reply_room: 1500,
+            passed_on: 0,
         }
     }
 
@@ -470,6 +473,13 @@ impl Sim {
                     let charged = self.charged.get_mut(&user).expect("it was charged");
                     *charged = charged.checked_sub(1).expect("never given back twice");
                 }
+                Action::ClientMoved { tuple, here } => {
+                    for (other, server) in self.cores.iter_mut().enumerate() {
+                        if other != core {
+                            server.handle_client_elsewhere(tuple, CoreId(core as u16), here);
+                        }
+                    }
+                }
                 Action::ChannelBound { relay, .. } | Action::ChannelUnbound { relay, .. } => {
                     assert!(self.sockets.contains_key(&(core, relay)), "channels lead to sockets");
                 }
@@ -662,8 +672,22 @@ impl Sim {
         let mut reply = vec![0xEE; self.reply_room];
         let now = self.now();
         let verdict = self.cores[core].handle_client(now, path, bytes, &mut reply);
-        let out = self.outcome(core, verdict, bytes, &reply);
-        self.settle(core);
+        let Verdict::ToCore { core: CoreId(owner) } = verdict else {
+            let out = self.outcome(core, verdict, bytes, &reply);
+            self.settle(core);
+            return out;
+        };
+        // Nothing was done for it where it came in.
+        assert_eq!(self.cores[core].poll_action(), None);
+        let owner = usize::from(owner);
+        self.passed_on += 1;
+        if path.tuple.transport.is_stream() {
+            self.clients[client.0].core = owner;
+        }
+        let verdict = self.cores[owner].handle_client(now, path, bytes, &mut reply);
+        assert!(!matches!(verdict, Verdict::ToCore { .. }), "passed on for ever");
+        let out = self.outcome(owner, verdict, bytes, &reply);
+        self.settle(owner);
         out
     }
 
@@ -731,6 +755,7 @@ impl Sim {
                 payload: packet[std::ops::Range::from(payload)].to_vec(),
                 dont_fragment,
             },
+            Verdict::ToCore { .. } => panic!("deliver() has passed it on"),
             // Carried on, it goes to that core.
             Verdict::ToNeighbour { from, to, payload, .. } => Out::ToPeer {
                 from: from.0,
@@ -919,6 +944,26 @@ impl Sim {
             Some(lifetime) => packet.with(AttributeType::LIFETIME, lifetime),
             None => packet,
         })
+    }
+
+    /// Allocate, with an empty ticket; gives the ticket that comes back.
+    #[track_caller]
+    pub(crate) fn allocate_mobile(&mut self, client: Client) -> Vec<u8> {
+        let response = self.allocate_with(client, &[(AttributeType::MOBILITY_TICKET, b"")]);
+        response.success().get(AttributeType::MOBILITY_TICKET).to_vec()
+    }
+
+    /// Refresh with a ticket.
+    pub(crate) fn show(&mut self, client: Client, ticket: &[u8]) -> Answer {
+        self.request(client, Method::REFRESH, &[(AttributeType::MOBILITY_TICKET, ticket)])
+    }
+
+    /// The client `from` goes on as `to`; gives the next ticket.
+    #[track_caller]
+    pub(crate) fn resume(&mut self, from: Client, to: Client, ticket: &[u8]) -> Vec<u8> {
+        let response = self.show(to, ticket).success();
+        self.clients[to.0].relayed = self.relayed(from);
+        response.get(AttributeType::MOBILITY_TICKET).to_vec()
     }
 
     /// CreatePermission for one peer.

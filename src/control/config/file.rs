@@ -178,13 +178,14 @@ pub(super) struct Auth {
     pub(super) secrets: Vec<String>,
     pub(super) users: Vec<User>,
     pub(super) username_anonymity: bool,
+    pub(super) mobility: bool,
     pub(super) nonce_secret: Option<String>,
 }
 
 impl Default for Auth {
     fn default() -> Self {
         let (secrets, users) = (Vec::new(), Vec::new());
-        Self { secrets, users, username_anonymity: true, nonce_secret: None }
+        Self { secrets, users, username_anonymity: true, mobility: true, nonce_secret: None }
     }
 }
 
