@@ -186,6 +186,13 @@ fn every_error_and_every_drop_is_counted_as_what_it_is() {
         sim.connected(Err(ConnectError::Failed));
     });
 
+    sim.hang_up(caller);
+    let mobile = sim.tcp_client("198.51.100.4:4000");
+    sim.allocate_mobile(mobile);
+    sim.permit(mobile, PEER).success();
+    sim.hang_up(mobile);
+    counts_drop(&mut sim, Drop::ClientAway, |sim| sim.peer_sends(PEER, mobile, b"x").dropped());
+
     // Not one was forgotten.
     let stats = sim.stats();
     for reason in Drop::ALL {
