@@ -257,6 +257,7 @@ fn start_workers(
                 .flatten()
                 .map(SocketAddr::port),
         );
+        core.alternates.tls_listeners.clone_from(&up.tls);
         let dtls = match &door.dtls {
             Some(shared) => Some(DtlsSetup {
                 listeners: dtls.iter_mut().filter_map(Vec::pop).map(|it| it.requests).collect(),

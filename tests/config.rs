@@ -223,6 +223,8 @@ const WRONG: &[(&str, usize, &str, &str)] = &[
         "this server itself",
         "another server",
     ),
+    ("[alternates]\ndomain = \"192.0.2.2\"", 2, "not a DNS name", "in the certificate"),
+    ("[alternates]\ndomain = \"-a.example.org\"", 2, "not a DNS name", "in the certificate"),
     ("[alternates]\nalways = true", 2, "nobody to send clients to", "always = false"),
     // Relaying.
     ("[relay]\naddresses = [\"0.0.0.0\"]", 2, "no address that a client", "addresses = []"),

@@ -13,7 +13,7 @@ use common::{
     AttributeType, Client, ConnectError, Method, OpenError, PEER, PEER_V6, Response, SERVER_V4,
     Sim, Transport, V6, addr, secs,
 };
-use hairpin::turn::config::{Discovery, Pair};
+use hairpin::turn::config::{Alternate, Discovery, Pair};
 
 const INDEX: &str = "docs/conformance.md";
 const DOCUMENTS: &str = "docs/conformance";
@@ -76,7 +76,8 @@ fn every_error_code_is_sent_and_the_document_says_where() {
 fn provoke(code: u16) -> Response {
     let mut sim = Sim::with(|config| {
         config.relay.addresses.retain(|ip| ip.is_ipv4());
-        config.alternates.servers.push((Transport::Udp, addr("192.0.2.2:3478")));
+        let (transport, address) = (Transport::Udp, addr("192.0.2.2:3478"));
+        config.alternates.servers.push(Alternate { transport, tls: false, address });
     });
     let sim = &mut sim;
     let client = sim.client("198.51.100.1:4000");

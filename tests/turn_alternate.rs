@@ -5,18 +5,31 @@ mod common;
 use std::net::SocketAddr;
 
 use common::{AttributeType, Client, ErrorCode, Method, PEER, Response, Sim, Transport, addr};
-use hairpin::turn::config::Alternates;
+use hairpin::turn::FiveTuple;
+use hairpin::turn::config::{Alternate, Alternates};
 
 const V4_SERVERS: [&str; 3] = ["192.0.2.1:3478", "192.0.2.2:3478", "192.0.2.3:3479"];
 const V6_SERVERS: [&str; 2] = ["[2001:db8::1]:3478", "[2001:db8::2]:3478"];
 const OVER_TCP: &str = "192.0.2.4:443";
+const OVER_TLS: &str = "192.0.2.5:5349";
 
 /// A server that knows of others.
 fn server(always: bool) -> Sim {
-    let over_udp = V4_SERVERS.iter().chain(&V6_SERVERS).map(|server| (Transport::Udp, *server));
-    let all = over_udp.chain([(Transport::Tcp, OVER_TCP)]);
-    let servers: Vec<_> = all.map(|(transport, server)| (transport, addr(server))).collect();
-    Sim::with(|config| config.alternates = Alternates { servers: servers.clone(), always })
+    let over_udp = V4_SERVERS.iter().chain(&V6_SERVERS).map(|it| other(Transport::Udp, false, it));
+    let over_streams = [(false, OVER_TCP), (true, OVER_TLS)];
+    let over_streams = over_streams.map(|(tls, it)| other(Transport::Tcp, tls, it));
+    Sim::with(|config| {
+        config.alternates = Alternates {
+            servers: over_udp.chain(over_streams).collect(),
+            domain: Some("other.example.org".to_owned()),
+            tls_listeners: vec![addr("8.0.0.1:5349"), addr("[::]:443")],
+            always,
+        }
+    })
+}
+
+fn other(transport: Transport, tls: bool, address: &str) -> Alternate {
+    Alternate { transport, tls, address: addr(address) }
 }
 
 fn client(sim: &mut Sim, n: usize) -> Client {
@@ -59,9 +72,10 @@ fn each_server_has_its_turn() {
 
 #[test]
 fn cores_do_not_all_begin_with_the_same_server() {
-    let servers: Vec<_> = V4_SERVERS.map(|server| (Transport::Udp, addr(server))).into();
+    let servers: Vec<_> = V4_SERVERS.map(|server| other(Transport::Udp, false, server)).into();
     let mut sim = Sim::cores(3, 1, |config| {
-        config.alternates = Alternates { servers: servers.clone(), always: true };
+        let servers = servers.clone();
+        config.alternates = Alternates { servers, always: true, ..Alternates::default() };
     });
     for (core, server) in V4_SERVERS.iter().enumerate() {
         let client = sim.client_on(core, Transport::Udp, &format!("198.51.100.{core}:4000"));
@@ -77,6 +91,31 @@ fn a_client_is_sent_to_servers_of_its_transport_only() {
     assert_eq!(named(&sim.allocate(tcp).rejected(300)), [addr(OVER_TCP)]);
     // Nobody of its family: RFC 8489 §10 wants one, so there is no redirection at all.
     let v6 = sim.tcp_client("[2001:db8::77]:4000");
+    sim.allocate(v6).success();
+}
+
+/// RFC 8489 §10: "using the same transport protocol"; TLS is TCP to the 5-tuple, but not to whom it
+/// would be sent to. ALTERNATE-DOMAIN says what to look for in the other certificate.
+#[test]
+fn a_client_over_tls_is_sent_to_servers_that_speak_it_and_told_their_name() {
+    let mut sim = server(true);
+    let over = |sim: &mut Sim, client: &str, server: &str| {
+        let (client, server) = (addr(client), addr(server));
+        sim.client_at(0, FiveTuple { transport: Transport::Tcp, client, server })
+    };
+    let tls = over(&mut sim, "198.51.100.1:4000", "8.0.0.1:5349");
+    let response = sim.allocate(tls).rejected(300);
+    assert_eq!(named(&response), [addr(OVER_TLS)]);
+    assert_eq!(response.get(AttributeType::ALTERNATE_DOMAIN), b"other.example.org");
+    // The same port elsewhere, and another port here.
+    for server in ["8.0.0.2:5349", "8.0.0.1:443", "8.0.0.1:3478"] {
+        let tcp = over(&mut sim, "198.51.100.2:4000", server);
+        let response = sim.allocate(tcp).rejected(300);
+        assert_eq!(named(&response), [addr(OVER_TCP)], "{server}");
+        assert!(!response.has(AttributeType::ALTERNATE_DOMAIN));
+    }
+    // A listener at every address of its family; there is no server for these.
+    let v6 = over(&mut sim, "[2001:db8::77]:4000", "[2600:8::1]:443");
     sim.allocate(v6).success();
 }
 

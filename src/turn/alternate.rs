@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::turn::Server;
-use crate::turn::config;
+use crate::turn::config::{self, Alternate};
 use crate::turn::opening::Wish;
 use crate::turn::request::{Reject, Request, reject};
 use crate::turn::tuple::{Family, FiveTuple, Transport};
@@ -14,7 +14,9 @@ use crate::wire::{AttributeType, ErrorCode, MessageWriter};
 /// The other servers, and when clients are sent there.
 #[derive(Debug)]
 pub(super) struct Alternates {
-    rings: BTreeMap<(Transport, Family), Ring>,
+    rings: BTreeMap<(Transport, bool, Family), Ring>,
+    domain: Option<String>,
+    tls_listeners: Vec<SocketAddr>,
     /// Whether now is the time.
     open: bool,
 }
@@ -38,17 +40,29 @@ impl Alternates {
     /// `share` says where this core begins, so that many cores do not all begin with the same.
     pub(super) fn new(settings: config::Alternates, share: u16) -> Self {
         let mut rings: BTreeMap<_, Ring> = BTreeMap::new();
-        for (transport, server) in settings.servers {
-            let ring = rings.entry((transport, Family::of(server.ip()))).or_default();
-            ring.servers.push(server);
+        for Alternate { transport, tls, address } in settings.servers {
+            let ring = rings.entry((transport, tls, Family::of(address.ip()))).or_default();
+            ring.servers.push(address);
             ring.next = share.into();
         }
-        Self { rings, open: settings.always }
+        let config::Alternates { domain, tls_listeners, always, .. } = settings;
+        Self { rings, domain, tls_listeners, open: always }
+    }
+
+    /// Whether a client has come by a TLS listener.
+    fn is_over_tls(&self, client: &FiveTuple) -> bool {
+        let (ip, port) = (client.server.ip(), client.server.port());
+        let reaches = |listener: &SocketAddr| {
+            let anywhere = listener.ip().is_unspecified() && listener.is_ipv4() == ip.is_ipv4();
+            listener.port() == port && (anywhere || listener.ip() == ip)
+        };
+        client.transport == Transport::Tcp && self.tls_listeners.iter().any(reaches)
     }
 
     /// Whether there is one of the client's own family, which the answer must name.
     fn serve(&self, client: &FiveTuple) -> bool {
-        self.open && self.rings.contains_key(&(client.transport, Family::of(client.client.ip())))
+        let kind = (client.transport, self.is_over_tls(client), Family::of(client.client.ip()));
+        self.open && self.rings.contains_key(&kind)
     }
 }
 
@@ -67,17 +81,22 @@ impl Server {
         Ok(())
     }
 
-    /// RFC 8489 §10: one server of the client's family, then one of the other where there is one.
+    /// RFC 8489 §10: one server of the client's family, then one of the other where there is one;
+    /// and what to look for in its certificate, if another name than in ours.
     pub(super) fn name_alternates(&mut self, client: &FiveTuple, writer: &mut MessageWriter<'_>) {
         let families = match Family::of(client.client.ip()) {
             Family::V4 => [Family::V4, Family::V6],
             Family::V6 => [Family::V6, Family::V4],
         };
+        let tls = self.alternates.is_over_tls(client);
         for family in families {
-            let ring = self.alternates.rings.get_mut(&(client.transport, family));
+            let ring = self.alternates.rings.get_mut(&(client.transport, tls, family));
             if let Some(server) = ring.and_then(Ring::turn) {
                 writer.plain_address(AttributeType::ALTERNATE_SERVER, server);
             }
+        }
+        if let Some(domain) = self.alternates.domain.as_ref().filter(|_| tls) {
+            writer.attribute(AttributeType::ALTERNATE_DOMAIN, domain.as_bytes());
         }
     }
 }

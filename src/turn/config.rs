@@ -31,10 +31,26 @@ pub struct Config {
 /// Other servers with the same realm and credentials (RFC 8489 §10). The default is none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Alternates {
-    /// Each for clients of one transport.
-    pub servers: Vec<(Transport, SocketAddr)>,
+    /// In the order in which clients are sent there.
+    pub servers: Vec<Alternate>,
+    /// The name in the certificate of those that speak TLS, where it is another than this one's
+    /// (ALTERNATE-DOMAIN, RFC 8489 §14.16).
+    pub domain: Option<String>,
+    /// Where clients over TLS come in: their 5-tuples are those of TCP.
+    pub tls_listeners: Vec<SocketAddr>,
     /// Whether new clients are sent there from the start, and not only while this server drains.
     pub always: bool,
+}
+
+/// Another server, for clients of one kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Alternate {
+    /// How they reach it.
+    pub transport: Transport,
+    /// Whether TLS is between.
+    pub tls: bool,
+    /// Where it listens.
+    pub address: SocketAddr,
 }
 
 /// Who is told which software this is and of which version (SOFTWARE, RFC 8489 §14.14), which its

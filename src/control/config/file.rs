@@ -126,6 +126,8 @@ impl Default for NatDiscovery {
 pub(super) struct Alternates {
     pub(super) udp: Vec<String>,
     pub(super) tcp: Vec<String>,
+    pub(super) tls: Vec<String>,
+    pub(super) domain: String,
     pub(super) always: bool,
 }
 

@@ -26,7 +26,7 @@ impl Config {
         }
         if !alternates.servers.is_empty() {
             let when = if alternates.always { "always" } else { "while this server drains" };
-            let servers: Vec<_> = alternates.servers.iter().map(|(_, server)| *server).collect();
+            let servers: Vec<_> = alternates.servers.iter().map(|server| server.address).collect();
             lines.push(format!("others  new clients are sent to {}, {when}", list(&servers)));
         }
         for (local, outside) in &relay.external {
