@@ -34,7 +34,8 @@ fn wire(criterion: &mut Criterion) {
     group.bench_function("write the header of a Data indication", |bencher| {
         bencher.iter(|| {
             let (transaction, peer) = (black_box(&transaction), black_box(peer));
-            data_indication_header(transaction, peer, calls::PAYLOAD).expect("it is short enough")
+            data_indication_header(transaction, peer, AttributeType::DATA, calls::PAYLOAD)
+                .expect("it is short enough")
         });
     });
 

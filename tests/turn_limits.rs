@@ -8,6 +8,7 @@ use common::{
     PEER_V6, Sim, V6, addr, secs,
 };
 use hairpin::turn::{Moment, Now, Stats};
+use hairpin::wire::Icmp;
 
 const ERRORS: [ErrorCode; 14] = [
     ErrorCode::BAD_REQUEST,
@@ -158,6 +159,16 @@ fn every_error_and_every_drop_is_counted_as_what_it_is() {
         sim.send(client, "8.0.0.1:3478", b"x").dropped();
     });
     counts_drop(&mut sim, Drop::BadSend, |sim| sim.send(client, "9.0.0.1:0", b"x").dropped());
+    let relayed = sim.relayed(client)[0];
+    counts_drop(&mut sim, Drop::IcmpType, |sim| {
+        sim.icmp(relayed, PEER, Icmp::v4(0, 0, 0)).dropped();
+    });
+    for _ in 0..10 {
+        sim.icmp(relayed, PEER, Icmp::v4(3, 3, 0)).tells_of(PEER);
+    }
+    counts_drop(&mut sim, Drop::IcmpLimit, |sim| {
+        sim.icmp(relayed, PEER, Icmp::v4(3, 3, 0)).dropped();
+    });
     counts_drop(&mut sim, Drop::TooLong, |sim| {
         sim.peer_sends(PEER, client, &[0; 65_535]).dropped();
     });

@@ -279,7 +279,8 @@ fn what_goes_before_a_payload_is_drawn_as_in_the_rfc() {
     assert_eq!(channel_data_header(channel, 0x0102), [0x4A, 0xBC, 0x01, 0x02]);
 
     let peer = "192.0.2.1:32853".parse().expect("an address");
-    let header = data_indication_header(&ICE_TRANSACTION, peer, 5).expect("it fits");
+    let header =
+        data_indication_header(&ICE_TRANSACTION, peer, AttributeType::DATA, 5).expect("it fits");
     let expected = [
         b"\x00\x17\x00\x18",
         &ICE_TRANSACTION[..],

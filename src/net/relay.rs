@@ -8,6 +8,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::net::batch::{Losses, Outlet, Received, RecvBatch, Segments, SocketKey};
 use crate::net::offload::Offload;
+pub use crate::net::sys::Undelivered;
 use crate::net::sys::{self, Fragmentation};
 use crate::net::udp::local_addr;
 use crate::turn::{OpenError, RelayedAddr};
@@ -74,6 +75,7 @@ impl RelaySocket {
             let _ = sys::join_arrivals(socket.as_fd());
         }
         sys::report_losses(socket.as_fd())?;
+        sys::keep_errors(socket.as_fd(), local.is_ipv6())?;
         socket.bind(&local.into())?;
         let local = if local.port() == 0 { local_addr(&socket)? } else { local };
         Ok(Self {
@@ -93,6 +95,20 @@ impl RelaySocket {
     /// Appends what has arrived to `batch`, under the name `key`: `most` datagrams at most.
     pub fn receive(&mut self, batch: &mut RecvBatch, key: SocketKey, most: usize) -> Received {
         batch.receive(self.socket.as_fd(), key, most, &mut self.losses)
+    }
+}
+
+impl RelaySocket {
+    /// Hands over up to `most` errors that datagrams to peers have met; whether there may be more.
+    pub fn read_errors(&self, most: usize, mut hear: impl FnMut(Undelivered)) -> bool {
+        for _ in 0..most {
+            match sys::receive_error(self.socket.as_fd()) {
+                Ok(Some(error)) => hear(error),
+                Ok(None) => {}
+                Err(_) => return false,
+            }
+        }
+        true
     }
 }
 
@@ -127,6 +143,8 @@ mod tests {
     use super::*;
     use std::net::UdpSocket;
 
+    use crate::wire::Icmp;
+
     fn addr(ip: &str, port: u16) -> RelayedAddr {
         RelayedAddr(SocketAddr::new(ip.parse().unwrap(), port))
     }
@@ -150,6 +168,35 @@ mod tests {
     #[test]
     fn an_address_that_is_not_ours_fails() {
         assert_eq!(open(addr("198.51.100.1", 0)).unwrap_err(), OpenError::Failed);
+    }
+
+    #[test]
+    fn errors_are_kept_until_they_are_read_so_many_at_a_time() {
+        for ip in ["127.0.0.1", "::1"] {
+            let relay = open(addr(ip, 0)).unwrap();
+            let mut errors = Vec::new();
+            assert!(!relay.read_errors(16, |error| errors.push(error)));
+            // Who listens to itself alone refuses the rest, and on loopback at once.
+            let deaf = UdpSocket::bind(addr(ip, 0).0).unwrap();
+            let gone = deaf.local_addr().unwrap();
+            deaf.connect(gone).unwrap();
+            while errors.len() < 20 {
+                // Every other one is refused for the sake of the one before.
+                let _ = relay.socket.send_to(b"x", &gone.into());
+                relay.read_errors(16, |error| errors.push(error));
+            }
+            let icmp = if gone.is_ipv4() { Icmp::v4(3, 3, 0) } else { Icmp::v6(1, 4, 0) };
+            assert!(errors.iter().all(|error| *error == Undelivered { to: gone, icmp }));
+
+            errors.clear();
+            while errors.is_empty() {
+                for _ in 0..20 {
+                    let _ = relay.socket.send_to(b"x", &gone.into());
+                }
+                relay.read_errors(3, |error| errors.push(error));
+            }
+            assert_eq!(errors.len(), 3, "there were more, and they are left");
+        }
     }
 
     #[test]

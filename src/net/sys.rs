@@ -1,14 +1,15 @@
 //! The system calls that neither std nor socket2 offers, behind safe functions.
 //!
-//! The only `unsafe` of the crate. Two kinds of call live here: `recvmmsg` and `sendmmsg` with
-//! their arrays of pointers, and, in `options`, what takes or gives a plain `int`; in `dtls` is
-//! what the bindings of OpenSSL leave out. Nothing here decides anything: what an error means is
-//! for `batch` to say.
+//! The only `unsafe` of the crate. Here live `recvmmsg` and `sendmmsg` with their arrays of
+//! pointers; in `options`, what takes or gives a plain `int`; in `errors`, what reads the ICMP
+//! errors that the kernel has kept; in `dtls`, what the bindings of OpenSSL leave out. Nothing here
+//! decides anything: what an error means is for `batch` to say.
 
 #![expect(unsafe_code, reason = "recvmmsg, sendmmsg and the like have no safe form")]
 
 #[cfg(feature = "dtls")]
 pub(super) mod dtls;
+mod errors;
 mod options;
 
 use std::io;
@@ -20,6 +21,8 @@ use std::ptr;
 
 use libc::{c_int, cmsghdr, iovec, mmsghdr, msghdr, sockaddr_storage};
 
+pub use errors::Undelivered;
+pub(super) use errors::receive_error;
 pub(super) use options::*;
 
 /// Room for the control messages of one datagram: a packet-info (40 bytes), and a segment size, a

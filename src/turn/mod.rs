@@ -9,6 +9,7 @@
 //! handle_client_gone(now, tuple)                         handle_neighbour(now, from, to, length)
 //! handle_relay_elsewhere(relayed_addr, core, open)       drain()
 //! handle_client_elsewhere(tuple, core, there)
+//! handle_icmp(now, relay, peer, icmp) -> Verdict
 //! ```
 //!
 //! And for TCP allocations (RFC 6062), whose bytes it never sees:
@@ -43,6 +44,7 @@ mod connection;
 mod connection_bind;
 mod discovery;
 mod expiry;
+mod icmp;
 mod map;
 mod mobility;
 pub mod moment;

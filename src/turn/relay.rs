@@ -267,5 +267,5 @@ fn header_for(
     }
     let mut transaction: [u8; 16] = rng.random();
     transaction[..4].copy_from_slice(&MAGIC_COOKIE);
-    data_indication_header(&transaction, peer.0, length)
+    data_indication_header(&transaction, peer.0, AttributeType::DATA, length)
 }

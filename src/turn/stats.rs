@@ -52,6 +52,8 @@ pub struct Stats {
     pub packets_to_client: u64,
     /// Their payload bytes.
     pub bytes_to_client: u64,
+    /// ICMP errors that clients were told.
+    pub icmp_to_client: u64,
     /// Error responses, by code: see [`Stats::errors`].
     errors: [u64; ERROR_CODES.len()],
     /// Packets that were dropped, by reason: see [`Stats::drops`].
@@ -112,6 +114,10 @@ pub enum Drop {
     BadSend,
     /// A peer's connection to an allocation that has as many as it may, or one with that peer.
     TooMany,
+    /// An ICMP error of a type that no client is told.
+    IcmpType,
+    /// An ICMP error about a datagram of an allocation that has heard of too many.
+    IcmpLimit,
     /// Longer than the message that would carry it can say.
     TooLong,
     /// An answer that did not fit the reply buffer.
@@ -122,7 +128,7 @@ pub enum Drop {
 
 impl Drop {
     /// Every reason, in the order of their counters.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Malformed,
         Self::Fingerprint,
         Self::Unsupported,
@@ -133,6 +139,8 @@ impl Drop {
         Self::PeerRefused,
         Self::BadSend,
         Self::TooMany,
+        Self::IcmpType,
+        Self::IcmpLimit,
         Self::TooLong,
         Self::ReplyTooLong,
         Self::ClientAway,

@@ -9,6 +9,7 @@ use crate::turn::acl::Ports as PermittedPorts;
 use crate::turn::action::{ReservationToken, Username};
 use crate::turn::claim::Credential;
 use crate::turn::expiry::Expiry;
+use crate::turn::icmp::Told;
 use crate::turn::map::Hasher;
 use crate::turn::mobility::{Mobility, Pending};
 use crate::turn::moment::{Moment, Now};
@@ -65,6 +66,8 @@ pub(super) struct Allocation {
     pub(super) permissions: HashMap<IpAddr, Permission, Hasher>,
     pub(super) channels: HashMap<ChannelNumber, Channel, Hasher>,
     pub(super) channel_by_peer: HashMap<PeerAddr, ChannelNumber, Hasher>,
+    /// ICMP errors that its client was told lately.
+    pub(super) told: Told,
 }
 
 impl Allocation {
@@ -215,6 +218,7 @@ impl Table {
             permissions: HashMap::with_hasher(hasher.clone()),
             channels: HashMap::with_hasher(hasher.clone()),
             channel_by_peer: HashMap::with_hasher(hasher.clone()),
+            told: Told::default(),
         };
         self.next_serial = self.next_serial.wrapping_add(1);
         let index = self.allocations.insert((self.next_serial, allocation)) as u32;

@@ -8,6 +8,7 @@
 //! password_algorithm                                     the keys of the long-term mechanism
 //! access_token  what an authorisation server seals for this one (RFC 7635)
 //! channel_data  ChannelData                              header   what goes before a payload
+//! icmp          why a datagram did not get to its peer
 //! ```
 
 pub mod access_token;
@@ -16,6 +17,7 @@ pub mod attribute;
 pub mod channel_data;
 pub mod error_code;
 pub mod header;
+pub mod icmp;
 pub mod integrity;
 pub mod message;
 pub mod method;
@@ -28,6 +30,7 @@ pub use attribute::AttributeType;
 pub use channel_data::{ChannelData, ChannelNumber};
 pub use error_code::ErrorCode;
 pub use header::Header;
+pub use icmp::Icmp;
 pub use integrity::{Integrity, IntegrityKey};
 pub use message::{Message, ParseError};
 pub use method::{Class, Method};

@@ -127,19 +127,21 @@ impl<'a> MessageWriter<'a> {
     }
 }
 
-/// The header of a Data indication (RFC 8656 §11.3) in front of `length` bytes from `peer`.
+/// The header of a Data indication (RFC 8656 §11.3) in front of the `length` bytes of an attribute
+/// of this kind: DATA from `peer`, or an ICMP error about it.
 ///
 /// `None` where the message would be longer than its length field can say.
 #[inline]
 pub fn data_indication_header(
     transaction: &XorKey,
     peer: SocketAddr,
+    kind: AttributeType,
     length: usize,
 ) -> Option<Header> {
     let mut bytes = [0; Header::CAPACITY];
     let mut writer = MessageWriter::new(&mut bytes, Method::DATA, Class::Indication, transaction);
     writer.xor_address(AttributeType::XOR_PEER_ADDRESS, peer);
-    writer.put(&AttributeType::DATA.0.to_be_bytes());
+    writer.put(&kind.0.to_be_bytes());
     writer.put(&u16::try_from(length).ok()?.to_be_bytes());
     let header = writer.len;
     let total = header + length.next_multiple_of(4) - MESSAGE_HEADER;

@@ -33,6 +33,7 @@ mod data;
 mod dtls;
 mod elsewhere;
 mod guest;
+mod icmp;
 mod listeners;
 mod mailbox;
 mod moderation;
@@ -80,6 +81,7 @@ use crate::wire::method::message_type;
 use crate::wire::{Class, Header, Method};
 use clock::Clock;
 use connections::Connections;
+use icmp::Errors;
 use listeners::Listeners;
 use mailbox::Inbox;
 use moderation::{Departures, Moderation};
@@ -124,6 +126,7 @@ struct Worker {
     requests: usize,
     /// Of them those that are decided behind the media of their batch.
     late: Vec<usize>,
+    errors: Errors,
     send: SendBatch,
     /// Packets that this turn has handed to the core, and the kernel's messages they came in.
     handled: (u32, u32),
@@ -228,6 +231,12 @@ impl Worker {
                     continue;
                 }
             }
+            if event.is_error()
+                && let Token::Relay(place) = token
+                && let Some(relay) = self.relays.get(place)
+            {
+                relay.failing = true;
+            }
             // A break comes with an error; without one the last word was said.
             if event.is_read_closed() && !event.is_error() {
                 self.peers.heard_last_word(token);
@@ -298,9 +307,12 @@ impl Worker {
             match token {
                 Token::Relay(place) => {
                     let Some(relay) = self.relays.get(place) else { continue };
+                    if relay.failing {
+                        self.errors.read(place, relay);
+                    }
                     let share = (self.received.room() / left).max(SHARE_MIN);
                     let received = relay.socket.receive(&mut self.received, token.into(), share);
-                    relay.queued = !received.emptied;
+                    relay.queued = !received.emptied || relay.failing;
                     if relay.queued {
                         self.ready.push_back(token);
                     }
@@ -345,18 +357,6 @@ impl Worker {
         }
     }
 
-    fn snapshot(&self) -> Snapshot {
-        Snapshot {
-            worker: self.index,
-            stats: self.stats,
-            core: self.core.stats(),
-            relays: self.relays.len() + self.listeners.len(),
-            connections: self.connections.len() + self.peers.joined(),
-            peers: self.peers.len(),
-            sessions: self.sessions.len(),
-        }
-    }
-
     // Stage 4.
 
     /// Requests go before media, as what they ask for may be what the media needs. A Refresh may
@@ -377,6 +377,7 @@ impl Worker {
         let mut late = mem::take(&mut self.late);
         late.drain(..).for_each(|slot| self.decide_datagram(slot));
         self.late = late;
+        self.tell_errors();
         self.decide_parcels();
     }
 

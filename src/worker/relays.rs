@@ -24,6 +24,8 @@ pub(super) struct Relay {
     pub socket: RelaySocket,
     /// It stands in the queue of sockets that have something to read.
     pub queued: bool,
+    /// The kernel has said that datagrams have met errors.
+    pub failing: bool,
 }
 
 impl Relays {
@@ -43,7 +45,7 @@ impl Relays {
         let slot = &mut self.slots[id.0 as usize];
         self.open += usize::from(slot.relay.is_none());
         slot.place = slot.place.next();
-        slot.relay = Some(Relay { socket, queued: false });
+        slot.relay = Some(Relay { socket, queued: false, failing: false });
         slot.place
     }
 

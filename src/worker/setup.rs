@@ -17,6 +17,7 @@ use crate::turn::{self, Lifetime, Server};
 use crate::worker::clock::Clock;
 use crate::worker::connections::Connections;
 use crate::worker::crowd::{Crowd, CrowdLimits};
+use crate::worker::icmp::Errors;
 use crate::worker::listeners::Listeners;
 use crate::worker::mailbox::{Inbox, Mailbox, State, mailbox};
 use crate::worker::moderation::Moderation;
@@ -215,6 +216,7 @@ impl Worker {
             received: RecvBatch::new(),
             requests: 0,
             late: Vec::new(),
+            errors: Errors::default(),
             send: SendBatch::new(),
             scratch: vec![0; tcp::READ_BYTES],
             accept_again: None,

@@ -5,6 +5,7 @@
 
 use crate::net::{Received, Tally};
 use crate::turn;
+use crate::worker::Worker;
 
 /// Counters of one worker's sockets; they only grow. What the core counts (drops for lack of a
 /// permission, error responses, …) is in [`turn::Stats`].
@@ -204,5 +205,20 @@ impl Stats {
         self.drops.truncated += received.truncated;
         self.drops.overflowed += received.lost;
         self.pending_errors += received.errors;
+    }
+}
+
+impl Worker {
+    /// What it has done so far.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            worker: self.index,
+            stats: self.stats,
+            core: self.core.stats(),
+            relays: self.relays.len() + self.listeners.len(),
+            connections: self.connections.len() + self.peers.joined(),
+            peers: self.peers.len(),
+            sessions: self.sessions.len(),
+        }
     }
 }

@@ -263,7 +263,7 @@ impl Client {
                 match self.road.read(again) {
                     Ok(bytes) if answers(&bytes, request) => return Ok(bytes),
                     // The answer to what was sent twice comes twice.
-                    Ok(bytes) if is_response(&bytes) => {}
+                    Ok(bytes) if is_response(&bytes) || is_icmp(&bytes) => {}
                     Ok(bytes) => self.aside.push_back(bytes),
                     Err(error) if is_timeout(&error) && Instant::now() < deadline => break,
                     Err(error) => return Err(error),
@@ -426,7 +426,7 @@ impl Client {
         }
         loop {
             let message = self.read().expect("data of a peer");
-            if !is_response(&message) {
+            if !is_response(&message) && !is_icmp(&message) {
                 return peer_data(&message);
             }
         }
@@ -579,6 +579,11 @@ fn answers(bytes: &[u8], request: &[u8]) -> bool {
 fn is_response(bytes: &[u8]) -> bool {
     Message::parse(bytes)
         .is_ok_and(|message| matches!(message.class(), Class::Success | Class::Error))
+}
+
+/// Whether it tells of an ICMP error, which may come at any time (RFC 8656 §11.5).
+fn is_icmp(bytes: &[u8]) -> bool {
+    Message::parse(bytes).is_ok_and(|message| message.has(AttributeType::ICMP))
 }
 
 fn peer_data(bytes: &[u8]) -> (Via, Vec<u8>) {

@@ -13,7 +13,7 @@ use hairpin::turn::{
     OpenError, Path, PeerAddr, RelayId, RelayedAddr, Reservation, ReservationToken, Server, Stats,
     Transport, Username, Verdict,
 };
-use hairpin::wire::{AttributeType, ChannelData, Class, ErrorCode, IntegrityKey, Method};
+use hairpin::wire::{AttributeType, ChannelData, Class, ErrorCode, Icmp, IntegrityKey, Method};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha1::Sha1;
 
@@ -89,6 +89,17 @@ impl Out {
         assert_eq!((response.class, response.method), (Class::Indication, Method::DATA.get()));
         assert_eq!(response.addresses(AttributeType::XOR_PEER_ADDRESS), [addr(peer)]);
         response.get(AttributeType::DATA).to_vec()
+    }
+
+    /// The client hears of an ICMP error about this peer; gives the attribute's value.
+    #[track_caller]
+    pub(crate) fn tells_of(self, peer: &str) -> Vec<u8> {
+        let Self::ToClient { bytes, .. } = self else { panic!("not to a client: {self:?}") };
+        let response = Response::read(&bytes);
+        assert_eq!((response.class, response.method), (Class::Indication, Method::DATA.get()));
+        assert_eq!(response.addresses(AttributeType::XOR_PEER_ADDRESS), [addr(peer)]);
+        assert_eq!(response.find(AttributeType::DATA), None);
+        response.get(AttributeType::ICMP).to_vec()
     }
 
     /// The packet goes to the client on this channel; gives the payload.
@@ -703,6 +714,17 @@ impl Sim {
         let now = self.now();
         let verdict = self.cores[core].handle_peer(now, relay, PeerAddr(peer), payload.len());
         let out = self.outcome(core, verdict, payload, &[]);
+        self.settle(core);
+        out
+    }
+
+    /// An ICMP error about a datagram from a relayed address, as it is bound, to a peer.
+    pub(crate) fn icmp(&mut self, local: SocketAddr, peer: &str, icmp: Icmp) -> Out {
+        let socket = self.sockets.iter().find(|(_, socket)| **socket == local);
+        let Some((&(core, relay), _)) = socket else { return Out::Nothing };
+        let now = self.now();
+        let verdict = self.cores[core].handle_icmp(now, relay, PeerAddr(addr(peer)), icmp);
+        let out = self.outcome(core, verdict, &icmp.value(), &[]);
         self.settle(core);
         out
     }

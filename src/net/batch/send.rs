@@ -310,7 +310,7 @@ impl Run<'_> {
         tally: &mut Tally,
     ) {
         let (mut packets, mut bytes, mut messages) = (0, 0, 0);
-        let mut tried_again = None;
+        let mut tried_again = (0, 0);
         let mut refused = None;
         let sent = |datagrams: usize, length: usize| {
             packets += datagrams as u64;
@@ -324,13 +324,19 @@ impl Run<'_> {
                     tally.full += (places.len() - range.start) as u64;
                     return Fate::Stop;
                 }
-                // What an earlier datagram caused is reported on the next one that is sent: once.
-                Some(libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH)
-                    if tried_again != Some(range.start) =>
-                {
-                    tried_again = Some(range.start);
-                    return Fate::Again;
+                // What an earlier datagram has met is reported when the next one is sent, once; an
+                // error of its own comes again.
+                Some(errno) if OTHERS_ERRORS.contains(&errno) => {
+                    let (at, times) = tried_again;
+                    let times = if at == range.start { times } else { 0 };
+                    tried_again = (range.start, times + 1);
+                    if times < TRIED_AGAIN_MAX {
+                        return Fate::Again;
+                    }
                 }
+                _ => {}
+            }
+            match error.raw_os_error() {
                 Some(errno @ (libc::EIO | libc::EINVAL | libc::EMSGSIZE)) if count > 1 => {
                     let first = &self.entries[usize::from(places[range.start].index)];
                     let length: usize =
@@ -393,6 +399,23 @@ impl fmt::Debug for SendBatch {
         write!(f, "SendBatch({} of {} entries)", self.entries.len(), Self::ENTRIES)
     }
 }
+
+/// What the kernel makes of ICMP errors. Some of them may also be a datagram's own.
+const OTHERS_ERRORS: [i32; 10] = [
+    libc::ECONNREFUSED,
+    libc::EHOSTUNREACH,
+    libc::ENETUNREACH,
+    libc::EMSGSIZE,
+    libc::EACCES,
+    libc::ENOPROTOOPT,
+    libc::EOPNOTSUPP,
+    libc::EHOSTDOWN,
+    libc::ENONET,
+    libc::EPROTO,
+];
+/// How often a datagram is sent again that may have met an error of another one: each time one
+/// more ICMP message has come meanwhile.
+const TRIED_AGAIN_MAX: u32 = 3;
 
 /// What padding is made of.
 const ZEROS: [u8; 3] = [0; 3];

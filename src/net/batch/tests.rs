@@ -154,6 +154,30 @@ fn an_error_of_one_packet_does_not_stop_the_others() {
 }
 
 #[test]
+fn the_error_of_one_peer_costs_no_datagram_of_another() {
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let (received, mut send) = (RecvBatch::new(), SendBatch::new());
+        let local = RelayedAddr(address.parse().unwrap());
+        let mut relay = RelaySocket::open(local, Options::default()).unwrap();
+        let (there, deaf) = (client(address), client(address));
+        let (to, gone) = (envelope(there.local_addr().unwrap()), deaf.local_addr().unwrap());
+        // Who listens to itself alone refuses the rest.
+        deaf.connect(gone).unwrap();
+        for number in 0..100 {
+            send.push_bytes(envelope(gone), None, b"nobody", 0);
+            send.push_bytes(to, None, &[number as u8], 0);
+            let tally = flush(&mut send, &received, &mut relay);
+            assert_eq!((tally.packets, tally.unreachable, tally.failed), (2, 0, 0));
+        }
+        let mut buffer = [0; 8];
+        for number in 0..100 {
+            assert_eq!(there.recv(&mut buffer).unwrap(), 1);
+            assert_eq!(buffer[0], number);
+        }
+    }
+}
+
+#[test]
 fn packets_for_a_closed_socket_are_dropped() {
     let (received, mut send) = (RecvBatch::new(), SendBatch::new());
     let mut listener = listener("127.0.0.1:0");

@@ -35,7 +35,10 @@ pub(in crate::net) fn set_fragmentation(
         set_int(socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, mode)?;
         set_int(socket, libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, forbidden.into())
     } else {
-        let mode = if forbidden { libc::IP_PMTUDISC_PROBE } else { libc::IP_PMTUDISC_DONT };
+        // With DONT the kernel would keep to itself that a datagram with DF was too big, where
+        // another has left without DF meanwhile.
+        let allowed = libc::IP_PMTUDISC_OMIT;
+        let mode = if forbidden { libc::IP_PMTUDISC_PROBE } else { allowed };
         set_int(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, mode)
     }
 }
@@ -55,7 +58,7 @@ pub(in crate::net) fn fragmentation(
         false => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER),
     };
     Ok(match int(socket, level, name)? {
-        libc::IP_PMTUDISC_DONT => Fragmentation::Allowed,
+        libc::IP_PMTUDISC_OMIT | libc::IPV6_PMTUDISC_DONT => Fragmentation::Allowed,
         _ => Fragmentation::Forbidden,
     })
 }
@@ -79,6 +82,19 @@ pub(in crate::net) fn report_destination(socket: BorrowedFd<'_>, ipv6: bool) -> 
         set_int(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)
     } else {
         set_int(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)
+    }
+}
+
+/// Makes the socket keep the ICMP errors that its datagrams meet, in a queue of their own.
+///
+/// # Errors
+///
+/// That of `setsockopt`.
+pub(in crate::net) fn keep_errors(socket: BorrowedFd<'_>, ipv6: bool) -> io::Result<()> {
+    if ipv6 {
+        set_int(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1)
+    } else {
+        set_int(socket, libc::IPPROTO_IP, libc::IP_RECVERR, 1)
     }
 }
 
