@@ -54,6 +54,13 @@ fn every_document_is_in_the_index() {
     }
 }
 
+/// Who reads no more than the index sees what is not kept, and nothing that is.
+#[test]
+fn the_index_says_what_is_not_kept() {
+    let rows = documents().into_iter().flat_map(|(_, text)| not_kept(&text)).collect();
+    complain(wrong_list(&read(INDEX), &rows));
+}
+
 /// The codes are those of the source, so that a new one is missed here first.
 #[test]
 fn every_error_code_is_sent_and_the_document_says_where() {
@@ -199,6 +206,18 @@ fn a_row_that_is_there_twice_is_seen() {
 }
 
 #[test]
+fn what_is_not_kept_and_not_in_the_index_is_seen() {
+    let text = "# RFC 1: x\n## §5 Requests\n- §5.1 MUST: answer.\n  `a::b`\n\
+        - §5 SHOULD NOT: sing.\n  Not kept: servers sing in the evening.\n";
+    let rows = not_kept(text).into_iter().collect();
+    let index = "[RFC 1](conformance/rfc1.md)\n- RFC 1 §5: no silence.\n- §5.1 is a row.\n";
+    assert_eq!(wrong_list(index, &rows), [""; 0]);
+    assert_eq!(wrong_list(&(index.to_owned() + "- RFC 2 §1: nothing.\n"), &rows), [""; 0]);
+    assert_eq!(wrong_list(&index.replace("§5:", "§5.1:"), &rows).len(), 2);
+    assert_eq!(wrong_list("", &rows), ["RFC 1 §5 is not kept, and docs/conformance.md is silent"]);
+}
+
+#[test]
 fn a_test_that_does_not_exist_is_seen() {
     let here = "conformance::a_test_that_does_not_exist_is_seen";
     assert_eq!(missing(here), None);
@@ -299,6 +318,33 @@ fn repeated(name: &str, text: &str) -> Vec<String> {
     let rows = rows(text).into_iter();
     let twice = rows.filter(|row| !seen.insert(requirement(row)));
     twice.map(|row| format!("{name}:{}: there already: {}", row.line, row.text)).collect()
+}
+
+/// The sections of a document that have a row which is not kept, as the index names them.
+fn not_kept(text: &str) -> Vec<String> {
+    let number = text.strip_prefix("# RFC ").and_then(|rest| rest.split(':').next());
+    let number = number.unwrap_or_default();
+    let open = rows(text).into_iter().filter(|row| row.text.contains(REASONS[1]));
+    open.map(|row| format!("RFC {number} {}", row.text.split(' ').next().unwrap_or_default()))
+        .collect()
+}
+
+/// What the index's list lacks, and what it has too much.
+fn wrong_list(index: &str, rows: &BTreeSet<String>) -> Vec<String> {
+    let listed: BTreeSet<_> = index
+        .lines()
+        .filter_map(|line| line.strip_prefix("- RFC ")?.split_once(':'))
+        .map(|(section, _)| format!("RFC {section}"))
+        .collect();
+    // An RFC without a document is not kept at all.
+    let has_document = |section: &&String| {
+        let number = section.split(' ').nth(1).unwrap_or_default();
+        index.contains(&format!("(conformance/rfc{number}.md)"))
+    };
+    let lost =
+        rows.difference(&listed).map(|it| format!("{it} is not kept, and {INDEX} is silent"));
+    let made_up = listed.difference(rows).filter(has_document);
+    lost.chain(made_up.map(|it| format!("{it} is kept, and {INDEX} denies it"))).collect()
 }
 
 /// Why this is not the name of a test; `None` where it is one.
