@@ -7,6 +7,7 @@
 //! integrity     both integrity attributes and FINGERPRINT over the bytes as received
 //! password_algorithm                                     the keys of the long-term mechanism
 //! access_token  what an authorisation server seals for this one (RFC 7635)
+//! proxy_header  whom a load balancer speaks for (PROXY protocol)
 //! channel_data  ChannelData                              header   what goes before a payload
 //! icmp          why a datagram did not get to its peer
 //! ```
@@ -22,6 +23,7 @@ pub mod integrity;
 pub mod message;
 pub mod method;
 pub mod password_algorithm;
+pub mod proxy_header;
 pub mod stream;
 pub mod writer;
 
@@ -35,6 +37,7 @@ pub use integrity::{Integrity, IntegrityKey};
 pub use message::{Message, ParseError};
 pub use method::{Class, Method};
 pub use password_algorithm::PasswordAlgorithm;
+pub use proxy_header::ProxyHeader;
 pub use writer::MessageWriter;
 
 /// What the first byte of a packet says it is (RFC 8656 §12, RFC 7983).
