@@ -276,6 +276,7 @@ fn start_workers(
             guests: door.guests.clone(),
             tls_limits: limits.tls(),
             dtls,
+            balancers: config.listen.proxy_protocol.as_slice().into(),
             relay: relay::Options { offload, ..relay::Options::default() },
             idle: Lifetime::from_secs(limits.tcp_idle_secs),
             gather: config.gather,

@@ -226,6 +226,13 @@ const WRONG: &[(&str, usize, &str, &str)] = &[
     ("[alternates]\ndomain = \"192.0.2.2\"", 2, "not a DNS name", "in the certificate"),
     ("[alternates]\ndomain = \"-a.example.org\"", 2, "not a DNS name", "in the certificate"),
     ("[alternates]\nalways = true", 2, "nobody to send clients to", "always = false"),
+    (
+        "[listen]\nproxy_protocol = [\"10.0.0.1/8\"]",
+        2,
+        "proxy_protocol: 10.0.0.1/8 is one address and a whole range",
+        "10.0.0.0/8",
+    ),
+    ("[listen]\nproxy_protocol = true", 2, "a list in [ ]", "proxy_protocol = [\"10.0.0.0/8\"]"),
     // Relaying.
     ("[relay]\naddresses = [\"0.0.0.0\"]", 2, "no address that a client", "addresses = []"),
     ("[relay]\naddresses = [\"239.1.1.1\"]", 2, "of many hosts", "unicast"),

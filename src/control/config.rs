@@ -102,6 +102,8 @@ pub struct Listen {
     pub dtls: Vec<SocketAddr>,
     /// Signalling, console, credentials, metrics, health.
     pub http: Vec<SocketAddr>,
+    /// Load balancers, which must say by the PROXY protocol whom they speak for.
+    pub proxy_protocol: Vec<IpNet>,
     /// Where in the file each address stands, by the list it is in.
     lines: Vec<(&'static str, SocketAddr, usize)>,
 }

@@ -21,7 +21,7 @@ mod send;
 #[cfg(test)]
 mod tests;
 
-pub use receive::{Datagram, Losses, Received, RecvBatch};
+pub use receive::{Datagram, Losses, Received, RecvBatch, Sender};
 pub use segments::Segments;
 pub use send::{Envelope, Outlet, Outlets, SendBatch, Tally};
 

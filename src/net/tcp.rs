@@ -152,6 +152,29 @@ impl Connection {
         Self { session: Some(Box::new(session)), ..self }
     }
 
+    /// The same, of a client that a load balancer speaks for.
+    pub fn on_behalf_of(self, client: SocketAddr) -> Self {
+        Self { client, ..self }
+    }
+
+    /// What has arrived, left where it is.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` where nothing waits.
+    pub fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.peek(buffer)
+    }
+
+    /// Takes as many bytes as the buffer has, which were seen there before.
+    ///
+    /// # Errors
+    ///
+    /// Where they are not there any more.
+    pub fn receive_exactly(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        io::Read::read_exact(&mut self.stream, buffer)
+    }
+
     /// The client's address.
     pub fn client_addr(&self) -> SocketAddr {
         self.client

@@ -35,12 +35,14 @@ mod elsewhere;
 mod guest;
 mod icmp;
 mod listeners;
+mod lobby;
 mod mailbox;
 mod moderation;
 mod outlets;
 mod parcel;
 mod peers;
 mod places;
+mod proxied;
 mod quota;
 mod relays;
 mod sessions;
@@ -83,11 +85,13 @@ use clock::Clock;
 use connections::Connections;
 use icmp::Errors;
 use listeners::Listeners;
+use lobby::Lobby;
 use mailbox::Inbox;
 use moderation::{Departures, Moderation};
 use outlets::Sockets;
 use parcel::{Bound, Parcels};
 use peers::Peers;
+use proxied::Proxied;
 use relays::Relays;
 use sessions::Sessions;
 use token::{Place, Token, Way};
@@ -113,6 +117,8 @@ struct Worker {
     relay_options: relay::Options,
     connections: Connections,
     sessions: Sessions,
+    lobby: Lobby,
+    proxied: Proxied,
     listeners: Listeners,
     peers: Peers,
     /// Sockets that may hold more, each at most once, in the order in which they have their turn.
@@ -179,6 +185,7 @@ impl Worker {
             self.send();
             self.serve_timers();
             self.send();
+            self.forget_strangers();
         }
         self.end_sessions();
         self.send();
@@ -263,6 +270,7 @@ impl Worker {
             Token::Connection(place) => {
                 self.connections.get(place).map(|client| &mut client.queued)
             }
+            Token::Lobby(place) => self.lobby.get(place).map(|waiting| &mut waiting.queued),
             Token::Listener(place) => self.listeners.get(place).map(|it| &mut it.queued),
             Token::Peer(place) | Token::Data(place) => {
                 self.peers.get(place).map(|peer| &mut peer.queued)
@@ -320,6 +328,7 @@ impl Worker {
                     self.stats.received(&received);
                 }
                 Token::Tcp(_)
+                | Token::Lobby(_)
                 | Token::Connection(_)
                 | Token::Listener(_)
                 | Token::Peer(_)
@@ -364,6 +373,9 @@ impl Worker {
     fn decide(&mut self) {
         self.handled.0 += self.received.len() as u32;
         self.handled.1 += self.received.messages() as u32;
+        if self.proxied.is_expected() {
+            self.read_proxy_headers();
+        }
         for slot in 0..self.requests {
             if self.received.datagram(slot).bytes.starts_with(&REFRESH) {
                 self.late.push(slot);
@@ -550,6 +562,7 @@ impl Worker {
             self.overdue(place);
         }
         self.serve_sessions();
+        self.clear_lobby();
         self.accept_peers_again();
         if self.accept_again.is_some_and(|moment| moment <= now) {
             self.accept_again = None;
@@ -564,6 +577,7 @@ impl Worker {
             self.core.poll_timeout(),
             self.connections.next_deadline(),
             self.sessions.next_deadline(),
+            self.lobby.next_deadline(),
             self.accept_again,
             self.listeners.again,
         ];

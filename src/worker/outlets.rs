@@ -44,7 +44,7 @@ impl Worker {
         let from = self.udp.get(listener as usize);
         Envelope {
             socket: Token::Udp(listener).into(),
-            to: tuple.client,
+            to: self.proxied.way_to(tuple.client, tuple.server),
             from: from.and_then(|udp| udp.listener.source_for(tuple.server)),
             dont_fragment: false,
         }

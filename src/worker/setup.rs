@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
+use ipnet::IpNet;
 use mio::{Poll, Waker};
 use tokio::sync::mpsc;
 
@@ -19,10 +20,12 @@ use crate::worker::connections::Connections;
 use crate::worker::crowd::{Crowd, CrowdLimits};
 use crate::worker::icmp::Errors;
 use crate::worker::listeners::Listeners;
+use crate::worker::lobby::Lobby;
 use crate::worker::mailbox::{Inbox, Mailbox, State, mailbox};
 use crate::worker::moderation::Moderation;
 use crate::worker::parcel::Parcels;
 use crate::worker::peers::Peers;
+use crate::worker::proxied::Proxied;
 use crate::worker::quota::{Quota, QuotaLimits};
 use crate::worker::relays::Relays;
 use crate::worker::sessions::{DtlsSetup, Sessions};
@@ -73,6 +76,8 @@ pub struct WorkerSetup {
     pub tls_limits: TlsLimits,
     /// What it has of DTLS.
     pub dtls: Option<DtlsSetup>,
+    /// Load balancers, which must say by the PROXY protocol whom they speak for.
+    pub balancers: Arc<[IpNet]>,
     /// How its relay sockets are opened.
     pub relay: relay::Options,
     /// How long a client over TCP or DTLS without an allocation may be silent.
@@ -208,6 +213,8 @@ impl Worker {
             guests: setup.guests,
             relays: Relays::default(),
             listeners: Listeners::default(),
+            lobby: Lobby::default(),
+            proxied: Proxied::new(setup.balancers),
             peers: Peers::default(),
             relay_options: setup.relay,
             ready: VecDeque::new(),

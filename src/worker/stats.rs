@@ -47,6 +47,15 @@ pub struct Stats {
     pub guests_shown_in: u64,
     /// The same that nobody had time for.
     pub guests_refused: u64,
+    /// Connections of load balancers whose header has said whom they speak for.
+    pub proxied_connections: u64,
+    /// Connections of load balancers that were closed because no header came, but something else or
+    /// the end.
+    pub proxy_headers_wrong: u64,
+    /// Connections of load balancers that were closed because their header took too long.
+    pub proxy_headers_late: u64,
+    /// Connections of load balancers that made room for newer ones while their header had not come.
+    pub proxy_headers_displaced: u64,
     /// Connections that came from another worker, by a ConnectionBind or for an allocation.
     pub connections_handed_over: u64,
     /// ConnectionBinds that were refused, and moves that ended the connection, because the other
@@ -136,6 +145,8 @@ pub struct Traffic {
 pub struct Drops {
     /// They came in longer than a datagram can be.
     pub truncated: u64,
+    /// They came from a load balancer and had no header that says whom it speaks for.
+    pub no_proxy_header: u64,
     /// The kernel had no room for them at a socket of ours: the worker was not quick enough, or the
     /// socket's buffer is small (`net.core.rmem_max`, `net.core.rmem_default`).
     pub overflowed: u64,

@@ -22,6 +22,7 @@ impl Worker {
             match token {
                 Token::Tcp(index) => self.accept(index),
                 Token::Connection(place) => self.serve(place),
+                Token::Lobby(place) => self.serve_lobby(place),
                 Token::Listener(place) => self.accept_peers(place),
                 Token::Peer(place) | Token::Data(place) => self.serve_peer(place),
                 _ => {}
@@ -38,12 +39,11 @@ impl Worker {
         }
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(tcp) = self.tcp.get(index as usize) else { return };
-            let accepted = tcp.listener.accept().and_then(|connection| match &tcp.keyring {
-                None => Ok(connection),
-                Some(keyring) => Ok(connection.secured(keyring.session()?)),
-            });
-            match accepted {
-                Ok(connection) => self.accepted(connection),
+            match tcp.listener.accept() {
+                Ok(connection) if self.proxied.is_balancer(connection.client_addr().ip()) => {
+                    self.wait_for_header(index, connection);
+                }
+                Ok(connection) => self.admit(index, connection),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
                     self.stats.accept_errors += 1;
@@ -57,6 +57,20 @@ impl Worker {
             }
         }
         self.queue(Token::Tcp(index));
+    }
+
+    /// Takes a connection in whose client is known.
+    pub(super) fn admit(&mut self, index: u32, connection: Connection) {
+        // A listener that was closed meanwhile brings nobody in any more.
+        let Some(tcp) = self.tcp.get(index as usize) else { return };
+        let secured = match &tcp.keyring {
+            None => Ok(connection),
+            Some(keyring) => keyring.session().map(|session| connection.secured(session)),
+        };
+        match secured {
+            Ok(connection) => self.accepted(connection),
+            Err(_) => self.stats.accept_errors += 1,
+        }
     }
 
     fn accepted(&mut self, connection: Connection) {

@@ -2,6 +2,7 @@
 
 mod crossing;
 mod mobility;
+mod proxied;
 mod streams;
 mod tcp_relay;
 mod tls;
@@ -40,6 +41,8 @@ struct Options {
     idle: Lifetime,
     tls: TlsLimits,
     ports: (u16, u16),
+    /// Who must say by the PROXY protocol whom it speaks for.
+    balancers: &'static [&'static str],
 }
 
 impl Default for Options {
@@ -50,6 +53,7 @@ impl Default for Options {
             crowd: CrowdLimits::default(),
             idle: Lifetime::from_secs(60),
             tls: TlsLimits::default(),
+            balancers: &[],
             ports: {
                 // Each server its own: a port that one has freed is not taken by another.
                 static NEXT: AtomicU16 = AtomicU16::new(20_000);
@@ -121,6 +125,7 @@ fn start_with(options: Options, secured: Option<Secured>) -> Running {
             guests: secured.as_ref().and_then(|it| it.guests.clone()),
             tls_limits: options.tls,
             dtls: None,
+            balancers: options.balancers.iter().map(|net| net.parse().unwrap()).collect(),
             relay: relay::Options::default(),
             idle: options.idle,
             gather: true,
@@ -164,6 +169,8 @@ struct Client {
     socket: Socket,
     nonce: Vec<u8>,
     count: u8,
+    /// What goes before each datagram.
+    header: Vec<u8>,
 }
 
 enum Socket {
@@ -176,18 +183,27 @@ impl Client {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.connect(server).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { user, socket: Socket::Udp(socket), nonce: Vec::new(), count: 0 }
+        Self { user, socket: Socket::Udp(socket), nonce: Vec::new(), count: 0, header: Vec::new() }
     }
 
     fn tcp(server: SocketAddr, user: &'static str) -> Self {
         let stream = TcpStream::connect(server).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { user, socket: Socket::Tcp(stream, Vec::new()), nonce: Vec::new(), count: 0 }
+        Self {
+            user,
+            socket: Socket::Tcp(stream, Vec::new()),
+            nonce: Vec::new(),
+            count: 0,
+            header: Vec::new(),
+        }
     }
 
     fn write(&mut self, bytes: &[u8]) {
         match &mut self.socket {
-            Socket::Udp(socket) => assert_eq!(socket.send(bytes).unwrap(), bytes.len()),
+            Socket::Udp(socket) => {
+                let bytes = [&self.header, bytes].concat();
+                assert_eq!(socket.send(&bytes).unwrap(), bytes.len());
+            }
             Socket::Tcp(stream, _) => stream.write_all(bytes).unwrap(),
         }
     }

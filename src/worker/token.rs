@@ -20,6 +20,8 @@ pub(super) enum Token {
     Relay(Place),
     /// A TCP connection.
     Connection(Place),
+    /// A TCP connection of a load balancer that has not said whom it speaks for.
+    Lobby(Place),
     /// A listener at a relayed address.
     Listener(Place),
     /// A connection with a peer.
@@ -54,6 +56,7 @@ impl Token {
             Self::Listener(place) => (5, place),
             Self::Peer(place) => (6, place),
             Self::Data(place) => (7, place),
+            Self::Lobby(place) => (8, place),
         };
         kind << KIND_SHIFT | (place.generation as u64) << GENERATION_SHIFT | place.index as u64
     }
@@ -70,6 +73,7 @@ impl Token {
             5 => Self::Listener(place),
             6 => Self::Peer(place),
             7 => Self::Data(place),
+            8 => Self::Lobby(place),
             _ => Self::Waker,
         }
     }
@@ -198,6 +202,7 @@ mod tests {
             Token::Listener(place),
             Token::Peer(Place::first(4)),
             Token::Data(place),
+            Token::Lobby(place),
         ] {
             assert_eq!(Token::from(mio::Token::from(token)), token);
             assert_eq!(Token::from(SocketKey::from(token)), token);

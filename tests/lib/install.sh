@@ -7,6 +7,7 @@ install_clients() {
   : >"$log"
   need() { command -v "$1" >/dev/null || missing+=("$2"); }
   need turnutils_uclient coturn
+  need haproxy haproxy
   need chromium chromium
   need nft nftables
   need ip iproute2

@@ -121,9 +121,9 @@ impl Check<'_> {
             }
         }
         let plain = |list: Vec<(usize, SocketAddr)>| list.into_iter().map(|(_, a)| a).collect();
-        let (udp, tcp) = (plain(udp), plain(tcp));
-        let (tls, dtls, http) = (plain(tls), plain(dtls), plain(http));
-        Listen { udp, tcp, tls, dtls, http, lines }
+        let proxy_protocol = self.nets("listen", "proxy_protocol", &written.proxy_protocol);
+        let [udp, tcp, tls, dtls, http] = [udp, tcp, tls, dtls, http].map(plain);
+        Listen { udp, tcp, tls, dtls, http, proxy_protocol, lines }
     }
 
     /// Two listeners can't have the same port of TCP, or of UDP.

@@ -86,6 +86,7 @@ pub(super) struct Listen {
     pub(super) tls: Vec<String>,
     pub(super) dtls: Vec<String>,
     pub(super) http: Vec<String>,
+    pub(super) proxy_protocol: Vec<String>,
 }
 
 impl Default for Listen {
@@ -97,6 +98,7 @@ impl Default for Listen {
             tls: Vec::new(),
             dtls: Vec::new(),
             http: vec!["127.0.0.1:8080".to_owned()],
+            proxy_protocol: Vec::new(),
         }
     }
 }

@@ -29,6 +29,10 @@ impl Config {
             let servers: Vec<_> = alternates.servers.iter().map(|server| server.address).collect();
             lines.push(format!("others  new clients are sent to {}, {when}", list(&servers)));
         }
+        if !listen.proxy_protocol.is_empty() {
+            let balancers = list(&listen.proxy_protocol);
+            lines.push(format!("proxied clients of {balancers} (udp, tcp, tls)"));
+        }
         for (local, outside) in &relay.external {
             lines.push(format!("        the world sees {local} as {outside}"));
         }
@@ -57,6 +61,12 @@ impl Config {
         }
         for (ip, _) in self.relay.external.iter().filter(|(ip, _)| missing(&ip)) {
             doubts.push(format!("[relay] external: no interface of this host has {ip} now"));
+        }
+        for net in self.listen.proxy_protocol.iter().filter(|net| net.prefix_len() == 0) {
+            doubts.push(format!(
+                "[listen] proxy_protocol {net} has everybody say who they are, and nobody served \
+                 who does not; name the load balancers"
+            ));
         }
         for net in self.peers.allow.iter().filter(|net| net.prefix_len() == 0) {
             doubts.push(format!(

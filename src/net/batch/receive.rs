@@ -36,6 +36,17 @@ struct Slot {
     destination: Option<IpAddr>,
 }
 
+impl Slot {
+    fn datagram<'a>(&self, bytes: &'a [u8]) -> Datagram<'a> {
+        Datagram {
+            socket: self.socket,
+            source: self.source,
+            destination: self.destination,
+            bytes: &bytes[self.start..][..self.len],
+        }
+    }
+}
+
 /// One received datagram.
 #[derive(Clone, Copy, Debug)]
 pub struct Datagram<'a> {
@@ -47,6 +58,22 @@ pub struct Datagram<'a> {
     pub destination: Option<IpAddr>,
     /// All of it.
     pub bytes: &'a [u8],
+}
+
+/// Whom a datagram is really from, as [`RecvBatch::reveal`] is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// Whoever sent it.
+    Itself,
+    /// Somebody else, whose datagram begins after so many bytes.
+    Behind {
+        /// Bytes that are not that one's.
+        header: usize,
+        /// Who.
+        source: SocketAddr,
+    },
+    /// Nobody: the datagram is forgotten.
+    Nobody,
 }
 
 /// What one call to receive brought.
@@ -154,13 +181,32 @@ impl RecvBatch {
     ///
     /// Where `index` is not less than [`RecvBatch::len`].
     pub fn datagram(&self, index: usize) -> Datagram<'_> {
-        let slot = &self.slots[index];
-        Datagram {
-            socket: slot.socket,
-            source: slot.source,
-            destination: slot.destination,
-            bytes: &self.bytes[slot.start..][..slot.len],
-        }
+        self.slots[index].datagram(&self.bytes)
+    }
+
+    /// Asks of each datagram whom it is from, before anybody looks at it. Returns how many of the
+    /// first `first` are left.
+    pub fn reveal(
+        &mut self,
+        first: usize,
+        mut sender: impl FnMut(Datagram<'_>) -> Sender,
+    ) -> usize {
+        let (mut index, mut left) = (0, 0);
+        let bytes = &self.bytes;
+        self.slots.retain_mut(|slot| {
+            let sender = sender(slot.datagram(bytes));
+            if let Sender::Behind { header, source } = sender {
+                let header = header.min(slot.len);
+                slot.start += header;
+                slot.len -= header;
+                slot.source = source;
+            }
+            let is_kept = sender != Sender::Nobody;
+            left += usize::from(is_kept && index < first);
+            index += 1;
+            is_kept
+        });
+        left
     }
 
     /// Buffers that are free.

@@ -394,3 +394,33 @@ fn datagrams_that_a_socket_had_no_room_for_are_told_once() {
     // One more is still on its way to be read.
     assert_eq!(came + lost + 1, sent);
 }
+
+#[test]
+fn a_datagram_is_whoevers_it_is_told_to_be() {
+    let (mut listener, client) = (listener("127.0.0.1:0"), client("127.0.0.1:0"));
+    client.connect(listener.local_addr()).unwrap();
+    let mut received = RecvBatch::new();
+    for (count, bytes) in
+        [&b"keep"[..], b"drop", b"header and rest", b"hdr", b"drop"].iter().enumerate()
+    {
+        client.send(bytes).unwrap();
+        while received.len() <= count {
+            receive(&mut listener, &mut received);
+        }
+    }
+    let source = "198.51.100.7:4444".parse().unwrap();
+    let left = received.reveal(3, |datagram| match datagram.bytes {
+        b"drop" => Sender::Nobody,
+        b"keep" => Sender::Itself,
+        // A header that says it is longer than all of it leaves nothing.
+        _ => Sender::Behind { header: 11, source },
+    });
+    assert_eq!((left, received.len()), (2, 3), "of the first three two are left");
+    let own = client.local_addr().unwrap();
+    for (slot, (bytes, source)) in
+        [(&b"keep"[..], own), (b"rest", source), (b"", source)].iter().enumerate()
+    {
+        let datagram = received.datagram(slot);
+        assert_eq!((datagram.bytes, datagram.source), (*bytes, *source));
+    }
+}
