@@ -26,6 +26,14 @@ pub struct ConnectionBind {
     fingerprint: bool,
 }
 
+impl ConnectionBind {
+    /// Whether anybody knows whom it is from. Of a session only the core that made the id does, so
+    /// anybody may say that it is from one.
+    pub fn is_authenticated(&self) -> bool {
+        self.proof.credential().is_some()
+    }
+}
+
 impl PartialEq for ConnectionBind {
     /// Without the proof, which follows from the request.
     fn eq(&self, other: &Self) -> bool {

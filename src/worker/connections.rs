@@ -66,6 +66,8 @@ pub(super) struct Client {
     pub undecided: bool,
     /// Its handshake is under way: which one it is.
     opening: Option<u64>,
+    /// It came from another worker, by a ConnectionBind.
+    pub moved: bool,
 }
 
 impl Client {
@@ -142,6 +144,7 @@ impl Connections {
             errand: None,
             undecided: opening.is_some(),
             opening,
+            moved: false,
         });
         self.open += 1;
         let place = slot.place;

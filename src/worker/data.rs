@@ -124,6 +124,15 @@ impl Worker {
         if owner == self.index {
             return self.do_errand(place, &errand);
         }
+        // A stranger's connection may cross once, for it may be a session's; then it has been told.
+        let is_moved = self.connections.get(place).is_some_and(|client| client.moved);
+        if let Errand::Bind(bind) = &errand
+            && is_moved
+            && !bind.is_authenticated()
+        {
+            self.stats.handovers_refused += 1;
+            return self.refuse_bind(place, bind);
+        }
         let Some(client) = self.connections.release(place) else { return };
         let mut connection = client.connection;
         // Failing, it is not registered any more, as is wanted.
@@ -142,15 +151,20 @@ impl Worker {
     /// Nobody has taken a connection that has an errand: there is no answer to it here.
     fn came_back(&mut self, Handover { connection, errand }: Handover) {
         match errand {
-            Errand::Bind(bind) => self.arrived(connection, |worker, place| {
-                if let Some(path) = worker.path_to(place) {
-                    worker.core.handle_bind_refused(path, &bind);
-                    worker.act();
-                    worker.read_on(place);
-                }
-            }),
+            Errand::Bind(bind) => {
+                self.arrived(connection, |worker, place| worker.refuse_bind(place, &bind));
+            }
             // The client may try again by another one: nothing has happened to its allocation.
             Errand::Move(..) => self.shared.crowd.leave(connection.client_addr().ip()),
+        }
+    }
+
+    /// A ConnectionBind does not get to the worker that it names: the client may try again.
+    fn refuse_bind(&mut self, place: Place, bind: &ConnectionBind) {
+        if let Some(path) = self.path_to(place) {
+            self.core.handle_bind_refused(path, bind);
+            self.act();
+            self.read_on(place);
         }
     }
 
@@ -159,7 +173,12 @@ impl Worker {
         while let Some(handover) = self.inbox.next_handover() {
             let Handover { connection, errand } = *handover;
             self.stats.connections_handed_over += 1;
-            self.arrived(connection, |worker, place| worker.do_errand(place, &errand));
+            self.arrived(connection, |worker, place| {
+                if let Some(client) = worker.connections.get(place) {
+                    client.moved = true;
+                }
+                worker.do_errand(place, &errand);
+            });
         }
     }
 

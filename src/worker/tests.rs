@@ -19,10 +19,12 @@ use crate::turn::acl::Acl;
 use crate::turn::config::{
     Alternates, Config, Credentials, Discovery, Limits, Relay, Software, User,
 };
+use crate::turn::config::{SharedKey, ThirdParty};
 use crate::turn::{Lifetime, stats};
 use crate::wire::address::XorKey;
 use crate::wire::stream::frame_length;
 use crate::wire::{AttributeType, Class, IntegrityKey, Message, MessageWriter, Method};
+use crate::wire::{TokenAlgorithm, TokenKey};
 
 const REALM: &str = "example.org";
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -43,6 +45,8 @@ struct Options {
     ports: (u16, u16),
     /// Who must say by the PROXY protocol whom it speaks for.
     balancers: &'static [&'static str],
+    /// Whether tokens are taken (RFC 7635).
+    third_party: bool,
 }
 
 impl Default for Options {
@@ -54,6 +58,7 @@ impl Default for Options {
             idle: Lifetime::from_secs(60),
             tls: TlsLimits::default(),
             balancers: &[],
+            third_party: false,
             ports: {
                 // Each server its own: a port that one has freed is not taken by another.
                 static NEXT: AtomicU16 = AtomicU16::new(20_000);
@@ -62,6 +67,12 @@ impl Default for Options {
             },
         }
     }
+}
+
+fn third_party() -> ThirdParty {
+    let key = TokenKey::new(TokenAlgorithm::A256Gcm, &[7; 32]).unwrap();
+    let keys = vec![SharedKey { kid: "north".into(), key, expires_unix: None }];
+    ThirdParty { server_name: "turn.example.org".into(), keys, coturn_clients: false }
 }
 
 fn start(options: Options) -> Running {
@@ -92,6 +103,7 @@ fn start_with(options: Options, secured: Option<Secured>) -> Running {
         credentials: Credentials {
             users: vec![user("alice"), user("bob")],
             nonce_key: [7; 32],
+            third_party: options.third_party.then(third_party),
             ..Credentials::default()
         },
         relay: Relay {

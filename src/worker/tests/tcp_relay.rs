@@ -172,3 +172,29 @@ fn peers_beyond_the_limit_are_closed_at_once() {
     assert_eq!(server.snapshot(0).stats.peers_over_limit, 2);
     server.stop();
 }
+
+/// Whoever names a key may be of a session that another worker has, and needs no credentials to
+/// name one.
+#[test]
+fn a_strangers_connection_crosses_to_another_worker_once_and_no_more() {
+    let server = start(Options { workers: 2, third_party: true, ..Options::default() });
+    let mut client = Client::tcp(server.address, "north");
+    let challenge = client.request(Method::ALLOCATE, &[TCP], None);
+    let challenge = Message::parse(&challenge).unwrap();
+    client.nonce = challenge.find(AttributeType::NONCE).unwrap().to_vec();
+    let mut refused = [0; 2];
+    for id in [0_u32, 1, 0, 1, 0, 1] {
+        let id = (AttributeType::CONNECTION_ID, &id.to_be_bytes()[..]);
+        let answer = client.request(Method::CONNECTION_BIND, &[id], None);
+        match error(&answer) {
+            Some(401) => refused[0] += 1,
+            Some(508) => refused[1] += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(server.sum(|snapshot| snapshot.stats.connections_handed_over), 1);
+    assert_eq!(server.sum(|snapshot| snapshot.stats.handovers_refused), refused[1]);
+    assert!(refused[0] >= 3 && refused[1] >= 2, "{refused:?}");
+    assert_eq!(server.sum(|snapshot| snapshot.connections as u64), 1, "it is still served");
+    server.stop();
+}
