@@ -1,7 +1,7 @@
 //! The TCP connections of one worker, and until when they stay.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, HashSet};
 use std::sync::Arc;
 
 use crate::net::tcp::Connection;
@@ -28,6 +28,9 @@ pub(super) struct Connections {
     slots: Vec<Slot>,
     free: Vec<u32>,
     open: usize,
+    /// Those that load balancers have brought. Of others the kernel sees to it that no two have the
+    /// same 5-tuple; of these, one may have come by two ways.
+    proxied: HashSet<FiveTuple>,
     /// When to look at which place. An entry is not moved when its connection speaks: that is found
     /// out when its time has come. One that its place does not know any more is passed over.
     deadlines: BinaryHeap<Reverse<(Moment, u32)>>,
@@ -68,6 +71,8 @@ pub(super) struct Client {
     opening: Option<u64>,
     /// It came from another worker, by a ConnectionBind.
     pub moved: bool,
+    /// Its 5-tuple stands among those of [`Connections::proxied`].
+    holds_tuple: bool,
 }
 
 impl Client {
@@ -78,11 +83,15 @@ impl Client {
 
     /// The client's 5-tuple.
     pub(super) fn tuple(&self) -> FiveTuple {
-        FiveTuple {
-            transport: Transport::Tcp,
-            client: self.connection.client_addr(),
-            server: self.connection.server_addr(),
-        }
+        tuple_of(&self.connection)
+    }
+}
+
+fn tuple_of(connection: &Connection) -> FiveTuple {
+    FiveTuple {
+        transport: Transport::Tcp,
+        client: connection.client_addr(),
+        server: connection.server_addr(),
     }
 }
 
@@ -98,6 +107,7 @@ impl Connections {
             slots: Vec::new(),
             free: Vec::new(),
             open: 0,
+            proxied: HashSet::new(),
             deadlines: BinaryHeap::new(),
         }
     }
@@ -110,6 +120,10 @@ impl Connections {
     /// Takes a connection in, if the limits allow it.
     pub(super) fn insert(&mut self, now: Moment, connection: Connection) -> Result<Place, Refused> {
         let client = connection.client_addr().ip();
+        let tuple = tuple_of(&connection);
+        if connection.is_proxied() && self.proxied.contains(&tuple) {
+            return Err(Refused::Twice);
+        }
         self.shared.crowd.enter(client)?;
         self.adopt(now, connection).inspect_err(|_| self.shared.crowd.leave(client))
     }
@@ -124,6 +138,7 @@ impl Connections {
             self.slots.push(Slot { place: Place::first(index), client: None, watched: None });
             index
         });
+        let holds_tuple = connection.is_proxied() && self.proxied.insert(tuple_of(&connection));
         let slot = &mut self.slots[index as usize];
         slot.place = slot.place.next();
         let opening = connection.is_opening().then(|| {
@@ -145,6 +160,7 @@ impl Connections {
             undecided: opening.is_some(),
             opening,
             moved: false,
+            holds_tuple,
         });
         self.open += 1;
         let place = slot.place;
@@ -165,6 +181,9 @@ impl Connections {
         let client = slot.client.take()?;
         self.free.push(place.index);
         self.open -= 1;
+        if client.holds_tuple {
+            self.proxied.remove(&client.tuple());
+        }
         if let Some(opening) = client.opening {
             self.opening.remove(&opening);
         }

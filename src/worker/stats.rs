@@ -49,6 +49,8 @@ pub struct Stats {
     pub guests_refused: u64,
     /// Connections of load balancers whose header has said whom they speak for.
     pub proxied_connections: u64,
+    /// Of them, those that were closed because the same client address and port had one already.
+    pub proxied_twice: u64,
     /// Connections of load balancers that were closed because no header came, but something else or
     /// the end.
     pub proxy_headers_wrong: u64,

@@ -95,6 +95,7 @@ impl Worker {
             }
             Err(Refused::Total) => self.stats.connections_over_limit += 1,
             Err(Refused::PerSource) => self.stats.connections_over_source_limit += 1,
+            Err(Refused::Twice) => self.stats.proxied_twice += 1,
         }
     }
 

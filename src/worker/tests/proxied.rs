@@ -250,6 +250,23 @@ fn limits_for_a_source_are_those_of_the_client_that_is_named() {
     server.stop();
 }
 
+/// By two front addresses of a balancer two clients of one NAT may come from the same port. They
+/// must not end each other's allocations.
+#[test]
+fn a_second_connection_of_the_same_address_and_port_is_closed_while_the_first_lives() {
+    let server = balanced();
+    let mut first = proxied_tcp(&server, &v1(CLIENT));
+    let relayed = first.allocate();
+    assert!(is_closed(proxied_tcp(&server, &v2(CLIENT, 1))));
+    success(&first.request(Method::REFRESH, &[], None));
+    drop(first);
+    server.until(|snapshot| snapshot.connections == 0);
+    assert!(UdpSocket::bind(relayed).is_ok(), "it was freed with its connection");
+    let mut second = proxied_tcp(&server, &v2(CLIENT, 1));
+    second.allocate();
+    assert_eq!(server.stop()[0].stats.proxied_twice, 1);
+}
+
 #[test]
 fn a_connection_whose_header_does_not_come_is_closed_and_others_are_served_meanwhile() {
     let server = balanced();
