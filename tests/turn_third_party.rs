@@ -826,6 +826,9 @@ fn a_bind_without_a_good_nonce_or_a_connection_id_goes_to_no_other_core() {
     let without_id = sim.packet(Method::CONNECTION_BIND);
     let without_id = sim.sign(data, without_id);
     sim.ask(data, &without_id).rejected(400);
+    let long = packet(&mut sim).with(AttributeType(0xFF00), [0; 2048]);
+    let long = sim.sign(data, long);
+    sim.ask(data, &long).rejected(401);
     let unsigned = packet(&mut sim);
     sim.ask(data, &unsigned).rejected(401);
     assert!(sim.actions.is_empty());

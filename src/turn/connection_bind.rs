@@ -45,6 +45,10 @@ impl PartialEq for ConnectionBind {
 
 impl Eq for ConnectionBind {}
 
+/// The longest request that is kept until another core has verified it: a real one has a third of
+/// this with the longest names.
+const OWED_MAX: usize = 2048;
+
 /// Whom it is from.
 #[derive(Clone, Debug)]
 enum Proof {
@@ -82,6 +86,7 @@ impl Server {
     pub(super) fn is_for_a_session(&self, message: &Message<'_>) -> bool {
         let Some(third_party) = self.accounts.third_party() else { return false };
         message.method() == Method::CONNECTION_BIND
+            && message.bytes().len() <= OWED_MAX
             && !message.has(AttributeType::ACCESS_TOKEN)
             && !message.has_unknown_required()
             && Claim::read(message).is_ok_and(|claim| {
