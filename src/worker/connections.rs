@@ -117,13 +117,14 @@ impl Connections {
         self.open
     }
 
+    /// Whether a load balancer has brought one of the same client's address and port already.
+    pub(super) fn has_tuple_of(&self, connection: &Connection) -> bool {
+        connection.is_proxied() && self.proxied.contains(&tuple_of(connection))
+    }
+
     /// Takes a connection in, if the limits allow it.
     pub(super) fn insert(&mut self, now: Moment, connection: Connection) -> Result<Place, Refused> {
         let client = connection.client_addr().ip();
-        let tuple = tuple_of(&connection);
-        if connection.is_proxied() && self.proxied.contains(&tuple) {
-            return Err(Refused::Twice);
-        }
         self.shared.crowd.enter(client)?;
         self.adopt(now, connection).inspect_err(|_| self.shared.crowd.leave(client))
     }

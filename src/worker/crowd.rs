@@ -40,8 +40,6 @@ pub enum Refused {
     Total,
     /// There are as many of its source as there may be.
     PerSource,
-    /// A load balancer has brought one of the same client's address and port already.
-    Twice,
 }
 
 impl Default for CrowdLimits {

@@ -3,6 +3,7 @@
 //! packets of clients that have moved to where the kernel gives them to another worker.
 
 use std::mem;
+use std::net::SocketAddr;
 use std::ops::Range;
 
 use crate::turn::{CoreId, Path, RelayedAddr, Verdict};
@@ -28,8 +29,9 @@ struct Item {
 pub(super) enum Bound {
     /// A payload from one relayed address to another.
     Relay { from: RelayedAddr, to: RelayedAddr },
-    /// A packet from a client, by the same listener of the other worker.
-    Client(Path),
+    /// A packet from a client, by the same listener of the other worker; it came from this
+    /// address, which is a load balancer's where one speaks for the client.
+    Client(Path, SocketAddr),
 }
 
 impl Parcel {
@@ -146,7 +148,8 @@ impl Worker {
         match packet {
             Packet::Slot(slot) => {
                 let bytes = self.received.datagram(slot).bytes;
-                let packed = self.parcels.pack(core, Bound::Client(path), bytes);
+                let from = self.proxied.way_to(path.tuple.client, path.tuple.server);
+                let packed = self.parcels.pack(core, Bound::Client(path, from), bytes);
                 self.packed(core, packed);
             }
             Packet::Frame(frame) => {
@@ -209,7 +212,10 @@ impl Worker {
                         let verdict = self.core.handle_neighbour(self.now, from, to, bytes.len());
                         self.carry(verdict, Packet::Frame(bytes), None);
                     }
-                    Bound::Client(path) => self.passed_on(path, bytes),
+                    Bound::Client(path, from) => {
+                        self.proxied.came_from(path.tuple.client, path.tuple.server, from);
+                        self.passed_on(path, bytes);
+                    }
                 }
                 self.act();
             }

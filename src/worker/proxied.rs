@@ -64,11 +64,19 @@ impl Proxied {
             return Sender::Nobody;
         };
         let source = header.client.unwrap_or(balancer);
-        let ends = (source, server);
-        if self.ways_back.insert(ends, balancer).is_none() {
+        self.came_from(source, server, balancer);
+        Sender::Behind { header: header.length, source }
+    }
+
+    /// A datagram of `client` has come, maybe to another worker, from this address.
+    pub(super) fn came_from(&mut self, client: SocketAddr, server: SocketAddr, from: SocketAddr) {
+        if !self.is_expected() {
+            return;
+        }
+        let ends = (client, server);
+        if self.ways_back.insert(ends, from).is_none() {
             self.fresh.push(ends);
         }
-        Sender::Behind { header: header.length, source }
     }
 
     /// Where what is for `client` goes when it leaves from `server`.
@@ -119,9 +127,11 @@ impl Worker {
 
     /// Keeps no state for strangers beyond the turn.
     pub(super) fn forget_strangers(&mut self) {
-        let core = &self.core;
+        let (core, sessions) = (&self.core, &self.sessions);
         self.proxied.forget(|(client, server)| {
-            core.has_allocation(&FiveTuple { transport: Transport::Udp, client, server })
+            let tuple = |transport| FiveTuple { transport, client, server };
+            core.has_allocation(&tuple(Transport::Udp))
+                || sessions.of(&tuple(Transport::Dtls)).is_some()
         });
     }
 }

@@ -74,6 +74,10 @@ impl Worker {
     }
 
     fn accepted(&mut self, connection: Connection) {
+        if self.connections.has_tuple_of(&connection) {
+            self.stats.proxied_twice += 1;
+            return;
+        }
         match self.connections.insert(self.now.moment, connection) {
             Ok(place) => {
                 let registry = self.poll.registry();
@@ -95,7 +99,6 @@ impl Worker {
             }
             Err(Refused::Total) => self.stats.connections_over_limit += 1,
             Err(Refused::PerSource) => self.stats.connections_over_source_limit += 1,
-            Err(Refused::Twice) => self.stats.proxied_twice += 1,
         }
     }
 

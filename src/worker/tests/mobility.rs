@@ -1,5 +1,6 @@
 //! Clients that move to where the kernel gives them to another worker (RFC 8016).
 
+use super::proxied::{balanced, proxied_udp};
 use super::*;
 
 const EMPTY: (AttributeType, &[u8]) = (AttributeType::MOBILITY_TICKET, b"");
@@ -216,4 +217,24 @@ fn a_connection_that_its_worker_does_not_take_is_closed() {
     let snapshot = server.until(|snapshot| snapshot.stats.handovers_refused == 1);
     assert_eq!(snapshot.core.moves, 0);
     server.stop();
+}
+
+/// What another worker passes on it passes on with the way back, which only it has seen.
+#[test]
+fn a_client_that_load_balancers_bring_goes_from_worker_to_worker() {
+    let server = balanced(2);
+    let (peer, peer_addr) = peer();
+    let mut client = proxied_udp(&server, "198.51.100.1:4444");
+    let (relayed, mut shown) = client.allocate_mobile();
+    client.bind_channel(0x4001, peer_addr);
+    for step in 2..26 {
+        let mut next = proxied_udp(&server, &format!("198.51.100.{step}:4444"));
+        shown = ticket(&next.show(&shown, &[]));
+        next.talks(&peer, relayed);
+        client = next;
+    }
+    success(&client.request(Method::REFRESH, &[ZERO], None));
+    let snapshots = server.stop();
+    let sum = |of: fn(&Snapshot) -> u64| snapshots.iter().map(of).sum::<u64>();
+    assert!(sum(|s| s.stats.crossed) > 0, "no client came to the other worker");
 }

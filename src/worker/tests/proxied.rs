@@ -8,8 +8,8 @@ use crate::worker::lobby::WAITING_MAX;
 const BALANCED: &[&str] = &["127.0.0.1/32"];
 const CLIENT: &str = "198.51.100.7:4444";
 
-fn balanced() -> Running {
-    start(Options { balancers: BALANCED, ..Options::default() })
+pub(super) fn balanced(workers: usize) -> Running {
+    start(Options { workers, balancers: BALANCED, ..Options::default() })
 }
 
 /// A header of version 2; STREAM is 1 and DGRAM is 2.
@@ -37,7 +37,7 @@ fn v1(client: &str) -> Vec<u8> {
     format!("PROXY TCP4 {} 192.0.2.1 {} 3478\r\n", client.ip(), client.port()).into_bytes()
 }
 
-fn proxied_udp(server: &Running, client: &str) -> Client {
+pub(super) fn proxied_udp(server: &Running, client: &str) -> Client {
     Client { header: v2(client, 2), ..Client::udp(server.address, "alice") }
 }
 
@@ -62,7 +62,7 @@ fn is_closed(client: Client) -> bool {
 
 #[test]
 fn the_client_that_a_header_names_is_told_its_own_address() {
-    let server = balanced();
+    let server = balanced(1);
     for client in [CLIENT, "[2001:db8::7]:4444"] {
         let expected: SocketAddr = client.parse().unwrap();
         assert_eq!(mapped(&mut proxied_udp(&server, client)), expected);
@@ -76,7 +76,7 @@ fn the_client_that_a_header_names_is_told_its_own_address() {
 
 #[test]
 fn a_balancer_that_speaks_for_itself_is_told_its_own_address() {
-    let server = balanced();
+    let server = balanced(1);
     let local = b"\r\n\r\n\0\r\nQUIT\n\x20\x00\0\0";
     let mut udp = Client { header: local.to_vec(), ..Client::udp(server.address, "alice") };
     let Socket::Udp(socket) = &udp.socket else { unreachable!() };
@@ -91,7 +91,7 @@ fn a_balancer_that_speaks_for_itself_is_told_its_own_address() {
 
 #[test]
 fn clients_behind_a_balancer_relay_both_ways() {
-    let server = balanced();
+    let server = balanced(1);
     let (peer, peer_addr) = peer();
     let clients = [proxied_udp(&server, CLIENT), proxied_tcp(&server, &v2(CLIENT, 1))];
     for mut client in clients {
@@ -111,7 +111,7 @@ fn clients_behind_a_balancer_relay_both_ways() {
 /// A run of equal lengths arrives joined and leaves as segments; each has its own header.
 #[test]
 fn a_burst_of_datagrams_with_headers_leaves_in_order_without_them() {
-    let server = balanced();
+    let server = balanced(1);
     let (peer, peer_addr) = peer();
     let mut client = proxied_udp(&server, CLIENT);
     client.allocate();
@@ -129,7 +129,7 @@ fn a_burst_of_datagrams_with_headers_leaves_in_order_without_them() {
 
 #[test]
 fn two_clients_of_one_balancers_port_are_told_apart() {
-    let server = balanced();
+    let server = balanced(1);
     let mut one = proxied_udp(&server, CLIENT);
     let relayed = one.allocate();
     let Socket::Udp(socket) = &one.socket else { unreachable!() };
@@ -143,7 +143,7 @@ fn two_clients_of_one_balancers_port_are_told_apart() {
 
 #[test]
 fn a_client_is_answered_by_the_balancers_port_that_brought_its_last_datagram() {
-    let server = balanced();
+    let server = balanced(1);
     let (peer, peer_addr) = peer();
     let mut before = proxied_udp(&server, CLIENT);
     let relayed = before.allocate();
@@ -159,7 +159,7 @@ fn a_client_is_answered_by_the_balancers_port_that_brought_its_last_datagram() {
 
 #[test]
 fn a_balancer_must_say_whom_it_speaks_for() {
-    let server = balanced();
+    let server = balanced(1);
     let mut udp = Client::udp(server.address, "alice");
     let request = udp.message(Method::BINDING, Class::Request, &[], None);
     let line = [v1(CLIENT), request.clone()].concat();
@@ -204,7 +204,7 @@ fn nobody_else_gets_to_say_who_they_are() {
 
 #[test]
 fn a_header_cut_at_every_byte_is_read() {
-    let server = balanced();
+    let server = balanced(1);
     let mut author = Client::udp(server.address, "alice");
     let request = author.message(Method::BINDING, Class::Request, &[], None);
     for header in [v1(CLIENT), v2(CLIENT, 1)] {
@@ -221,7 +221,7 @@ fn a_header_cut_at_every_byte_is_read() {
 
 #[test]
 fn what_a_balancer_tells_beyond_the_addresses_is_passed_over() {
-    let server = balanced();
+    let server = balanced(1);
     let mut header = v2(CLIENT, 1);
     let more = [0xEA, 0, 5, 1, b'v', b'p', b'c', b'e'];
     header[15] += more.len() as u8;
@@ -254,7 +254,7 @@ fn limits_for_a_source_are_those_of_the_client_that_is_named() {
 /// must not end each other's allocations.
 #[test]
 fn a_second_connection_of_the_same_address_and_port_is_closed_while_the_first_lives() {
-    let server = balanced();
+    let server = balanced(1);
     let mut first = proxied_tcp(&server, &v1(CLIENT));
     let relayed = first.allocate();
     assert!(is_closed(proxied_tcp(&server, &v2(CLIENT, 1))));
@@ -269,7 +269,7 @@ fn a_second_connection_of_the_same_address_and_port_is_closed_while_the_first_li
 
 #[test]
 fn a_connection_whose_header_does_not_come_is_closed_and_others_are_served_meanwhile() {
-    let server = balanced();
+    let server = balanced(1);
     let silent = proxied_tcp(&server, &[]);
     let slow = proxied_tcp(&server, &v1(CLIENT)[..10]);
     mapped(&mut proxied_tcp(&server, &v1(CLIENT)));
@@ -283,7 +283,7 @@ fn a_connection_whose_header_does_not_come_is_closed_and_others_are_served_meanw
 
 #[test]
 fn the_oldest_that_wait_for_a_header_make_room() {
-    let server = balanced();
+    let server = balanced(1);
     let oldest = proxied_tcp(&server, &[]);
     server.until(|snapshot| snapshot.stats.turns > 0);
     let others: Vec<_> = (0..WAITING_MAX).map(|_| proxied_tcp(&server, &[])).collect();
