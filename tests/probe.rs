@@ -4,6 +4,7 @@
 
 mod common {
     pub(crate) mod server;
+    pub(crate) mod tls;
 }
 
 use std::collections::BTreeSet;
@@ -13,6 +14,7 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 
 use common::server::{Server, free_port};
+use common::tls::Authority;
 use serde_json::Value;
 
 const USER: &str = "--user user1 --password test";
@@ -188,6 +190,91 @@ fn a_port_where_something_else_listens_is_told() {
     drop(web.join().unwrap());
 }
 
+/// A server with a certificate for this host, the URI to reach it by, and how to trust it.
+fn secured(host: &str) -> (Server, Authority, String, String) {
+    let authority = Authority::new();
+    authority.issue("first", &[host]);
+    let server = Server::with(&authority.listeners(&["first"]));
+    let uri = format!("turns:{}", server.secure_at(Ipv4Addr::LOCALHOST));
+    let trust = format!("--ca {}", authority.issuer().display());
+    (server, authority, uri, trust)
+}
+
+#[test]
+fn a_server_is_asked_over_tls_and_its_certificate_told() {
+    let (_server, _authority, uri, trust) = secured("127.0.0.1");
+    let report = all_well(&format!("{uri} {USER} {trust}"));
+    let [leg] = legs(&report).as_slice() else { panic!("{report}") };
+    assert_eq!(leg["transport"], "tls");
+    assert!(leg["relayed"].is_string() && leg["round_trip_ms"].is_number(), "{leg}");
+    let certificate = &leg["certificate"];
+    assert_eq!(certificate["subject"], "first");
+    assert_eq!(certificate["issuer"], "an authority for tests");
+    assert_eq!(certificate["names"], serde_json::json!(["127.0.0.1"]));
+    assert_eq!(certificate["not_after"], "4096-01-01T00:00:00Z");
+    assert_eq!(certificate["verified"], true);
+    let stun = all_well(&format!("{} {trust}", uri.replace("turns:", "stuns:")));
+    assert!(legs(&stun)[0]["reflexive"].is_string(), "{stun}");
+}
+
+/// A certificate that proves nothing is a failure, and what else there is to know is told as well.
+#[test]
+fn a_certificate_that_is_not_good_is_told_with_the_reason() {
+    let (_server, _authority, uri, trust) = secured("turn.example.org");
+    let unknown = failure(&format!("{uri} {USER}"));
+    assert_eq!((&unknown["step"], &unknown["kind"]), (&"certificate".into(), &"tls".into()));
+    assert!(unknown["cause"].as_str().unwrap().contains("nobody whom this machine trusts"));
+    let other = report(&format!("{uri} {USER} {trust}"));
+    let leg = &legs(&other)[0];
+    assert_eq!(leg["certificate"]["verified"], false);
+    assert!(leg["round_trip_ms"].is_number(), "{leg}");
+    let cause = leg["failures"][0]["cause"].as_str().unwrap();
+    assert!(cause.contains("is for turn.example.org"), "{cause}");
+}
+
+#[test]
+fn a_certificate_that_is_signed_by_itself_is_told() {
+    let authority = Authority::new();
+    authority.issue("first", &["127.0.0.1"]);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    authority.put("first.pem", &params.self_signed(&key).unwrap().pem());
+    authority.put("first.key", &key.serialize_pem());
+    let server = Server::with(&authority.listeners(&["first"]));
+    let uri = format!("turns:{} {USER}", server.secure_at(Ipv4Addr::LOCALHOST));
+    let failure = failure(&uri);
+    assert!(failure["cause"].as_str().unwrap().contains("has signed the certificate itself"));
+    let table = String::from_utf8(probe(&uri).stdout).unwrap();
+    assert!(table.contains(" ms, untrusted"), "{table}");
+    assert!(table.contains("not verified"), "{table}");
+}
+
+#[test]
+fn an_expired_certificate_is_told_with_its_date() {
+    let authority = Authority::new();
+    authority.issue_until("first", &["127.0.0.1"], 2001);
+    let server = Server::with(&authority.listeners(&["first"]));
+    let uri = format!("turns:{}", server.secure_at(Ipv4Addr::LOCALHOST));
+    let failure = failure(&format!("{uri} --ca {}", authority.issuer().display()));
+    assert!(failure["cause"].as_str().unwrap().contains("expired"), "{failure}");
+    assert!(failure["cause"].as_str().unwrap().contains("2001-01-01"), "{failure}");
+    assert!(failure["cure"].as_str().unwrap().contains("renew"), "{failure}");
+}
+
+#[test]
+fn a_port_without_tls_is_told() {
+    let server = Server::start();
+    let failure = failure(&format!("turns:{}", server.address()));
+    assert_eq!(failure["step"], "connect");
+    assert!(["tls", "closed"].contains(&failure["kind"].as_str().unwrap()), "{failure}");
+}
+
+#[test]
+fn dtls_is_not_spoken() {
+    let failure = failure("turns:127.0.0.1:9?transport=udp");
+    assert_eq!((&failure["step"], &failure["kind"]), (&"connect".into(), &"unsupported".into()));
+}
+
 #[test]
 fn a_relay_that_nobody_reaches_is_told() {
     // What the server says that the world sees is an address that leads nowhere.
@@ -205,6 +292,14 @@ fn a_server_without_room_is_told_by_its_code() {
     let failure = failure(&format!("turn:{}?transport=udp {USER}", server.address()));
     assert_eq!((&failure["step"], &failure["code"]), (&"relay".into(), &486.into()));
     assert!(failure["cure"].as_str().unwrap().contains("quota"), "{failure}");
+}
+
+#[test]
+fn a_server_that_sends_its_clients_elsewhere_is_told_with_where() {
+    let server = Server::with("[alternates]\nudp = [\"192.0.2.7:3478\"]\nalways = true");
+    let failure = failure(&format!("turn:{}?transport=udp {USER}", server.address()));
+    assert_eq!((&failure["step"], &failure["code"]), (&"allocate".into(), &300.into()));
+    assert!(failure["cure"].as_str().unwrap().contains("192.0.2.7:3478"), "{failure}");
 }
 
 #[test]
@@ -260,7 +355,8 @@ fn the_table_has_a_line_for_each_way_and_the_progress_is_not_in_it() {
 #[test]
 fn what_cannot_be_asked_is_wrong_usage() {
     let local = Ipv4Addr::LOCALHOST;
-    for line in ["", "udp:127.0.0.1:9", "turn:", "stun:a --timeout 0", "stun:a --timeout x"] {
+    let lines = ["", "udp:127.0.0.1:9", "turn:", "stun:a --timeout 0", "stun:a --ca no/such/file"];
+    for line in lines {
         let output = probe(line);
         assert_eq!(output.status.code(), Some(2), "{line}: {output:?}");
     }
@@ -275,8 +371,9 @@ fn the_document_names_each_key() {
         "[listen]\nhttp = [\"[::1]:HTTP\"]\n[nat_discovery]\nprimary = [\"127.0.0.1:PORT\"]\n\
          alternate = [\"127.0.0.2:HTTP\"]",
     );
+    let (_secured, _authority, secured, _) = secured("127.0.0.1");
     let uri = format!("turn:{}?transport=udp", server.address());
-    let report = report(&format!("{uri} stun:127.0.0.1:{} --timeout 0.5", free_port()));
+    let report = report(&format!("{uri} stun:127.0.0.1:{} {secured}", free_port()));
     let document = include_str!("../docs/probe.md");
     let named = |heading: &str| -> BTreeSet<String> {
         let section = document.split(heading).nth(1).expect(heading);
@@ -289,6 +386,7 @@ fn the_document_names_each_key() {
     for (heading, value) in [
         ("### The report", &report),
         ("### `legs`", &legs(&report)[0]),
+        ("### `certificate`", &legs(&report)[2]["certificate"]),
         ("### `failures`", failed),
         ("### `nat`", &report["nat"][0]),
     ] {

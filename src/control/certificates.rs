@@ -5,8 +5,6 @@
 //! and no more: clients over UDP and TCP should not be without a server because a certificate was
 //! not renewed. A renewal that is not good leaves everything as it was.
 
-mod x509;
-
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -17,10 +15,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tracing::{info, warn};
 
-use self::x509::Facts;
 use crate::control::clock::{rfc3339, unix_secs};
 use crate::control::config::{CertificateFiles, Config, ConfigError, Problem};
 use crate::net::dtls::{self, Flaw};
+use crate::net::tls::x509::Facts;
 use crate::net::tls::{Identity, Keyring, Unfit};
 
 /// The certificates in use, and their files.

@@ -12,6 +12,7 @@ mod dhe;
 mod keyring;
 #[cfg(test)]
 mod tests;
+pub mod x509;
 
 use std::io::{self, IoSlice, Read, Write};
 

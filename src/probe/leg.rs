@@ -7,18 +7,16 @@ use serde::Serialize;
 
 use crate::client::message::{self, Attributes};
 use crate::client::uri::Carrier;
-use crate::client::{Login, Outcome, Session};
+use crate::client::{Login, Outcome, Scheme, Session, Uri};
 use crate::probe::failure::{Failure, Kind};
 use crate::probe::link::{self, Answer, Link};
+use crate::probe::tls::{Authorities, Certificate, Secured};
 use crate::wire::{AttributeType, Class, Message, Method};
 
 /// How often a request is asked again with what the server has given: a nonce, and a newer one.
 const CHALLENGES_MAX: usize = 3;
 /// How long allocations live, should we not come to delete them: what each client may have.
 const LIFETIME_SECS: u32 = 600;
-
-/// RFC 8489 §14.15.
-const ALTERNATE_SERVER: AttributeType = AttributeType(0x8023);
 
 /// What was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -28,6 +26,8 @@ pub enum Step {
     Resolve,
     /// Opening a connection, TLS included.
     Connect,
+    /// Looking at the server's certificate.
+    Certificate,
     /// Asking for our own address.
     Binding,
     /// Asking for a relayed address.
@@ -59,6 +59,8 @@ pub struct Leg {
     pub local: Option<SocketAddr>,
     /// How long it took to open the connection, TLS included.
     pub connect_ms: Option<f64>,
+    /// What the server has proved itself with.
+    pub certificate: Option<Certificate>,
     /// Our address as the server sees it.
     pub reflexive: Option<SocketAddr>,
     /// How long the answer to Binding took.
@@ -98,6 +100,7 @@ pub struct Failed {
 pub(super) struct Prober<'a> {
     pub(super) login: Option<&'a Login>,
     pub(super) patience: Duration,
+    pub(super) authorities: &'a Authorities,
     pub(super) progress: &'a dyn Fn(&str),
 }
 
@@ -109,6 +112,7 @@ impl Leg {
             server,
             local: None,
             connect_ms: None,
+            certificate: None,
             reflexive: None,
             binding_ms: None,
             realm: None,
@@ -129,6 +133,13 @@ impl Leg {
     }
 }
 
+/// A way to the server, and what it has proved itself with.
+struct Opened {
+    link: Link,
+    certificate: Option<Certificate>,
+    problem: Option<Failure>,
+}
+
 /// An allocation of ours, with the way to it.
 pub(super) struct Allocated {
     pub(super) link: Link,
@@ -138,12 +149,17 @@ pub(super) struct Allocated {
 
 impl Prober<'_> {
     /// Asks for everything: for a relay only where one is wanted and there are credentials.
-    pub(super) fn probe(&self, leg: &mut Leg, relay: bool) {
+    pub(super) fn probe(&self, uri: &Uri, leg: &mut Leg) {
         let Some(server) = leg.server else { return };
         self.say(leg, "connecting");
         let began = link::now();
-        let mut link = match self.open(leg.transport, server) {
-            Ok(link) => link,
+        let mut link = match self.open(uri, leg.transport, server) {
+            Ok(Opened { link, certificate, problem }) => {
+                leg.certificate = certificate;
+                // It is told, and the rest is asked all the same.
+                problem.into_iter().for_each(|problem| leg.failed(Step::Certificate, problem));
+                link
+            }
             Err(failure) => return leg.failed(Step::Connect, failure),
         };
         leg.connect_ms = (leg.transport != Carrier::Udp).then(|| link::ms_since(began));
@@ -152,7 +168,7 @@ impl Prober<'_> {
         if let Err(failure) = binding(&mut link, leg) {
             return leg.failed(Step::Binding, failure);
         }
-        if !relay {
+        if uri.scheme != Scheme::Turn {
             return;
         }
         self.say(leg, "asking for a relay");
@@ -162,7 +178,7 @@ impl Prober<'_> {
             Err(failure) => return leg.failed(Step::Allocate, failure),
         };
         self.say(leg, "sending through the relay and back");
-        match self.round_trip(&mut allocated, leg) {
+        match self.round_trip(uri, &mut allocated, leg) {
             Ok((ms, peer)) => (leg.round_trip_ms, leg.peer) = (Some(ms), Some(peer)),
             Err(failure) => leg.failed(Step::Relay, failure),
         }
@@ -175,7 +191,7 @@ impl Prober<'_> {
     }
 
     /// A way to the server.
-    pub(super) fn open(&self, carrier: Carrier, server: SocketAddr) -> Result<Link, Failure> {
+    fn open(&self, uri: &Uri, carrier: Carrier, server: SocketAddr) -> Result<Opened, Failure> {
         let opened = match carrier {
             Carrier::Udp => Link::udp(server, self.patience),
             Carrier::Tcp => TcpStream::connect_timeout(&server, self.patience).and_then(|stream| {
@@ -183,15 +199,26 @@ impl Prober<'_> {
                 let local = stream.local_addr()?;
                 Ok(Link::stream(Box::new(stream), carrier, local, self.patience))
             }),
-            Carrier::Tls | Carrier::Dtls => {
+            Carrier::Tls => {
+                let is_turn = uri.scheme == Scheme::Turn;
+                let secured =
+                    self.authorities.connect(&uri.host, server, is_turn, self.patience)?;
+                let Secured { stream, local, certificate, problem } = secured;
+                let link = Link::stream(stream, carrier, local, self.patience);
+                return Ok(Opened { link, certificate, problem });
+            }
+            Carrier::Dtls => {
                 return Err(Failure::new(
                     Kind::Unsupported,
-                    format!("{carrier} is not spoken here"),
-                    "probe the server's turn: or stun: URI",
+                    "DTLS is not spoken here",
+                    "probe the server over UDP, TCP or TLS",
                 ));
             }
         };
-        opened.map_err(|error| Failure::network(&error, carrier))
+        match opened {
+            Ok(link) => Ok(Opened { link, certificate: None, problem: None }),
+            Err(error) => Err(Failure::network(&error, carrier)),
+        }
     }
 
     /// An allocation; `None` where the server wants credentials and we have none.
@@ -222,9 +249,13 @@ impl Prober<'_> {
     }
 
     /// A second allocation beside a leg's.
-    pub(super) fn allocate_again(&self, leg: &Leg) -> Result<Option<Allocated>, Failure> {
+    pub(super) fn allocate_again(
+        &self,
+        uri: &Uri,
+        leg: &Leg,
+    ) -> Result<Option<Allocated>, Failure> {
         let Some(server) = leg.server else { return Ok(None) };
-        let link = self.open(leg.transport, server)?;
+        let Opened { link, .. } = self.open(uri, leg.transport, server)?;
         self.allocate(link, server, &mut Leg::new(&leg.uri, leg.transport, leg.server))
     }
 }
@@ -289,7 +320,7 @@ fn refusal(method: Method, code: u16, response: &Message<'_>) -> Failure {
     let phrase = text(phrase.unwrap_or_default());
     let realm = response.find(AttributeType::REALM).map(text);
     let mut failure = Failure::error(method, code, &phrase, realm.as_deref());
-    let elsewhere = response.plain_address(ALTERNATE_SERVER);
+    let elsewhere = response.plain_address(AttributeType::ALTERNATE_SERVER);
     if let Some(Ok(server)) = elsewhere.filter(|_| code == 300) {
         failure.cure = format!("the server sends its clients to {server}: probe that one");
     }

@@ -4,7 +4,8 @@
 //! ```text
 //! options   what is asked for               leg      one way to one server, step by step
 //! link      a way there, with deadlines     relay    through the relay and back
-//! nat       what NATs do (RFC 5780)         failure  what went wrong, in words
+//! tls       certificates                    failure  what went wrong, in words
+//! nat       what NATs do (RFC 5780)
 //! report    a table, or JSON
 //! ```
 //!
@@ -17,9 +18,11 @@ mod nat;
 mod options;
 mod relay;
 mod report;
+mod tls;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
 
 pub use failure::{Failure, Kind};
@@ -27,10 +30,12 @@ pub use leg::{Failed, Leg, Peer, Step};
 pub use nat::{Dependence, Nat};
 pub use options::Options;
 pub use report::Report;
+pub use tls::Certificate;
 
 use crate::client::uri::Carrier;
 use crate::client::{Login, Scheme, Uri};
 use crate::probe::leg::Prober;
+use crate::probe::tls::Authorities;
 use crate::turn::Transport;
 
 /// Asks, and prints what came of it.
@@ -45,11 +50,20 @@ pub fn run(options: &Options, login: Option<&Login>, out: &mut impl Write) -> io
             let _ = writeln!(io::stderr().lock(), "{text}");
         }
     };
-    let prober = Prober { login, patience: options.timeout, progress: &progress };
+    let authorities = match Authorities::load(options.ca.as_deref()) {
+        Ok(authorities) => authorities,
+        Err(error) => {
+            let file = options.ca.as_deref().unwrap_or_else(|| Path::new("")).display();
+            writeln!(io::stderr().lock(), "--ca {file} cannot be used: {error}")?;
+            return Ok(ExitCode::from(2));
+        }
+    };
+    let patience = options.timeout;
+    let prober = Prober { login, patience, authorities: &authorities, progress: &progress };
     let mut legs = Vec::new();
     for uri in &options.uris {
         for mut leg in legs_of(uri) {
-            prober.probe(&mut leg, uri.scheme == Scheme::Turn);
+            prober.probe(uri, &mut leg);
             legs.push(leg);
         }
     }

@@ -1,5 +1,6 @@
 //! What is asked for.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -10,7 +11,7 @@ use crate::client::{Scheme, Uri};
 #[derive(Args, Clone)]
 pub struct Options {
     /// Servers: turn:HOST or turn:HOST:PORT, over UDP and TCP, or over the one that ?transport=udp
-    /// or ?transport=tcp names; stun:HOST
+    /// or ?transport=tcp names; turns:HOST, stun:HOST, stuns:HOST
     #[arg(value_name = "URI", required = true, value_parser = server)]
     pub uris: Vec<Uri>,
     /// Who we are; without a password no relay is asked for
@@ -22,6 +23,9 @@ pub struct Options {
     /// The server's secret, to make a time-limited name and password with
     #[arg(long, env = "HAIRPIN_SECRET", hide_env_values = true)]
     pub secret: Option<String>,
+    /// An authority for certificates, PEM, besides those that this machine trusts
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
     /// How long to wait for each answer
     #[arg(long, value_name = "S", default_value = "3", value_parser = seconds)]
     pub timeout: Duration,

@@ -7,7 +7,7 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use crate::client::message;
+use crate::client::{Uri, message};
 use crate::probe::failure::{Failure, Kind};
 use crate::probe::leg::{Allocated, Leg, Peer, Prober, read};
 use crate::probe::link::{ms_since, now, unspecified};
@@ -20,6 +20,7 @@ impl Prober<'_> {
     /// The time of a packet to a peer through the relay and back, in milliseconds.
     pub(super) fn round_trip(
         &self,
+        uri: &Uri,
         near: &mut Allocated,
         leg: &Leg,
     ) -> Result<(f64, Peer), Failure> {
@@ -29,7 +30,7 @@ impl Prober<'_> {
             Some(Err(failure)) if failure.code != Some(403) => return Err(failure),
             refused => refused.and_then(Result::err),
         };
-        let Some(mut far) = self.allocate_again(leg)? else {
+        let Some(mut far) = self.allocate_again(uri, leg)? else {
             return Err(refused.unwrap_or_else(|| lost(near.relayed)));
         };
         let ms = self.to_allocation(near, &mut far);

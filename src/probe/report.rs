@@ -9,6 +9,7 @@ use crate::client::uri::Carrier;
 use crate::probe::failure::Kind;
 use crate::probe::leg::{Failed, Leg, Peer, Step};
 use crate::probe::nat::{Dependence, Nat};
+use crate::probe::tls::Certificate;
 
 /// All that was found out. The names in JSON stay what they are.
 #[derive(Clone, Debug, Serialize)]
@@ -79,6 +80,14 @@ fn print_leg(leg: &Leg, before: &[Leg], out: &mut impl Write) -> io::Result<()> 
         let cure = "say --user and --password, or --secret";
         writeln!(out, "\n{uri}: a relay is for users of realm {realm:?}: {cure}")?;
     }
+    if let Some(Certificate { subject, issuer, not_after, verified, .. }) = &leg.certificate {
+        let verified = if *verified { "verified" } else { "not verified" };
+        writeln!(
+            out,
+            "\n{uri}: its certificate is that of {subject:?}, signed by {issuer:?}, good until \
+             {not_after}, {verified}"
+        )?;
+    }
     if leg.peer == Some(Peer::Allocation) {
         let what = "the server does not let its clients reach this machine";
         writeln!(out, "\n{uri} over {transport}: {what}, so a second allocation was the far end")?;
@@ -116,6 +125,10 @@ fn row(leg: &Leg) -> [String; 8] {
     ];
     for failed in &leg.failures {
         let column = match failed.step {
+            Step::Certificate => {
+                cells[2] += ", untrusted";
+                continue;
+            }
             Step::Resolve | Step::Connect => 2,
             Step::Binding => 3,
             Step::Allocate => 5,

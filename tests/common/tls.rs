@@ -35,9 +35,20 @@ impl Authority {
     /// Puts a certificate for these names, and its key, where [`Authority::keys`] says; what was
     /// there before is replaced as a whole. Gives the certificate.
     pub(crate) fn issue(&self, file: &str, names: &[&str]) -> CertificateDer<'static> {
+        self.issue_until(file, names, 4096)
+    }
+
+    /// The same, good until this year begins.
+    pub(crate) fn issue_until(
+        &self,
+        file: &str,
+        names: &[&str],
+        year: i32,
+    ) -> CertificateDer<'static> {
         let names: Vec<_> = names.iter().map(ToString::to_string).collect();
         let mut params = CertificateParams::new(names).expect("names of hosts");
         params.distinguished_name.push(DnType::CommonName, file);
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         let chain = certificate.pem() + &self.issuer.pem();

@@ -1,25 +1,30 @@
 //! What a certificate says of itself (RFC 5280 §4.1), as far as its owner can have got it wrong.
 //!
-//! This reads the operator's own files and nothing that a stranger sends.
+//! This reads the operator's own files, and for a probe what a server has shown. It decides
+//! nothing: who is trusted is for rustls to say.
+
+use std::net::IpAddr;
 
 /// The parts of a certificate that are looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Facts<'a> {
+pub struct Facts<'a> {
     /// Who signed it, as it is encoded.
-    pub(super) issuer: &'a [u8],
+    pub issuer: &'a [u8],
     /// Whose it is, as it is encoded.
-    pub(super) subject: &'a [u8],
+    pub subject: &'a [u8],
     /// The first second in which it is good, since 1970.
-    pub(super) not_before: i64,
+    pub not_before: i64,
     /// The last.
-    pub(super) not_after: i64,
+    pub not_after: i64,
     /// The host names in subjectAltName.
-    pub(super) names: Vec<String>,
+    pub names: Vec<String>,
+    /// The addresses there.
+    pub addresses: Vec<IpAddr>,
 }
 
 impl<'a> Facts<'a> {
     /// `None` where `der` is not a certificate.
-    pub(super) fn read(der: &'a [u8]) -> Option<Self> {
+    pub fn read(der: &'a [u8]) -> Option<Self> {
         let certificate = Der(der).expect(SEQUENCE)?;
         let mut to_be_signed = Der(Der(certificate).expect(SEQUENCE)?);
         if to_be_signed.0.first() == Some(&VERSION) {
@@ -31,19 +36,53 @@ impl<'a> Facts<'a> {
         let mut validity = Der(to_be_signed.expect(SEQUENCE)?);
         let (not_before, not_after) = (time(validity.next()?)?, time(validity.next()?)?);
         let subject = to_be_signed.expect(SEQUENCE)?;
-        let mut names = Vec::new();
+        let (mut names, mut addresses) = (Vec::new(), Vec::new());
         while let Some((tag, value)) = to_be_signed.next() {
             if tag == EXTENSIONS {
-                names = alternative_names(value)?;
+                alternative_names(value, &mut names, &mut addresses)?;
             }
         }
-        Some(Self { issuer, subject, not_before, not_after, names })
+        Some(Self { issuer, subject, not_before, not_after, names, addresses })
     }
 
     /// Whether it was signed by its own key.
-    pub(super) fn is_self_signed(&self) -> bool {
+    pub fn is_self_signed(&self) -> bool {
         self.issuer == self.subject
     }
+}
+
+/// A name as people read it: its common name, else its organisation, else nothing.
+pub fn readable(name: &[u8]) -> String {
+    let mut parts = Der(name);
+    let mut organisation = String::new();
+    while let Some(part) = parts.expect(SET) {
+        let Some(pair) = Der(part).expect(SEQUENCE) else { continue };
+        let mut pair = Der(pair);
+        let (Some(kind), Some((_, text))) = (pair.expect(OBJECT_ID), pair.next()) else { continue };
+        let text = || String::from_utf8_lossy(text).chars().filter(|c| !c.is_control()).collect();
+        match kind {
+            COMMON_NAME => return text(),
+            ORGANISATION => organisation = text(),
+            _ => {}
+        }
+    }
+    organisation
+}
+
+/// Seconds since 1970 as a date and a time of day (RFC 3339).
+pub fn date(unix_secs: i64) -> String {
+    let (days, secs) = (unix_secs.div_euclid(86_400), unix_secs.rem_euclid(86_400));
+    // Days since the first of March of year 0, which begins a cycle of 400 years.
+    let days = days + DAYS_TO_1970 - 1;
+    let (cycle, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let march = (5 * day + 2) / 153;
+    let day = day - (153 * march + 2) / 5 + 1;
+    let month = if march < 10 { march + 3 } else { march - 9 };
+    let year = 400 * cycle + year + i64::from(month <= 2);
+    let (hours, minutes, seconds) = (secs / 3600, secs / 60 % 60, secs % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}Z")
 }
 
 /// What is left of a run of DER elements.
@@ -73,10 +112,13 @@ impl<'a> Der<'a> {
     }
 }
 
-/// The host names among the extensions (RFC 5280 §4.2.1.6).
-fn alternative_names(extensions: &[u8]) -> Option<Vec<String>> {
+/// The hosts among the extensions (RFC 5280 §4.2.1.6).
+fn alternative_names(
+    extensions: &[u8],
+    names: &mut Vec<String>,
+    addresses: &mut Vec<IpAddr>,
+) -> Option<()> {
     let mut extensions = Der(Der(extensions).expect(SEQUENCE)?);
-    let mut names = Vec::new();
     while let Some((_, extension)) = extensions.next() {
         let mut extension = Der(extension);
         if extension.next()? != (OBJECT_ID, SUBJECT_ALT_NAME) {
@@ -88,12 +130,20 @@ fn alternative_names(extensions: &[u8]) -> Option<Vec<String>> {
         }
         let mut general = Der(Der(value).expect(SEQUENCE).filter(|_| tag == OCTET_STRING)?);
         while let Some((tag, name)) = general.next() {
-            if tag == DNS_NAME {
-                names.push(String::from_utf8_lossy(name).into_owned());
+            match (tag, name.len()) {
+                (DNS_NAME, _) => names.push(String::from_utf8_lossy(name).into_owned()),
+                (IP_ADDRESS, 4 | 16) => {
+                    let v4 = name.first_chunk::<4>().filter(|_| name.len() == 4);
+                    let v6 = name.first_chunk::<16>();
+                    let address =
+                        v6.map(|ip| IpAddr::from(*ip)).or_else(|| v4.map(|ip| (*ip).into()));
+                    addresses.extend(address);
+                }
+                _ => {}
             }
         }
     }
-    Some(names)
+    Some(())
 }
 
 /// Seconds since 1970 of a UTCTime or a GeneralizedTime (RFC 5280 §4.1.2.5).
@@ -131,6 +181,12 @@ const SEQUENCE: u8 = 0x30;
 const VERSION: u8 = 0xa0;
 const EXTENSIONS: u8 = 0xa3;
 const DNS_NAME: u8 = 0x82;
+const IP_ADDRESS: u8 = 0x87;
+const SET: u8 = 0x31;
+/// 2.5.4.3
+const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
+/// 2.5.4.10
+const ORGANISATION: &[u8] = &[0x55, 0x04, 0x0a];
 /// 2.5.29.17
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
 
@@ -148,6 +204,8 @@ mod tests {
         let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
         let facts = Facts::read(certificate.der()).unwrap();
         assert_eq!(facts.names, ["turn.example.org"]);
+        assert_eq!(facts.addresses, ["192.0.2.1".parse::<IpAddr>().unwrap()]);
+        assert_eq!(readable(facts.subject), "rcgen self signed cert");
         // date -u -d 2000-02-29 +%s; the second lies behind what UTCTime can say.
         assert_eq!((facts.not_before, facts.not_after), (951_782_400, 2_556_144_000));
         assert!(facts.is_self_signed());
@@ -163,6 +221,22 @@ mod tests {
             (UTC_TIME, "20240229120000Z", None),
         ] {
             assert_eq!(time((tag, text.as_bytes())), secs, "{text}");
+        }
+    }
+
+    #[test]
+    fn seconds_are_written_as_the_dates_that_they_are() {
+        // date -u -d @SECS +%FT%TZ
+        for (secs, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_709_208_001, "2024-02-29T12:00:01Z"),
+            (1_735_689_599, "2024-12-31T23:59:59Z"),
+            (2_556_144_000, "2051-01-01T00:00:00Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+            (-1, "1969-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(date(secs), text);
         }
     }
 
