@@ -282,6 +282,7 @@ impl Running {
                 shared: Arc::clone(&shared),
                 cookie_secret: rand::random(),
             }),
+            balancers: [].into(),
             relay: relay::Options::default(),
             idle: options.idle,
             gather: true,

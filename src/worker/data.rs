@@ -10,7 +10,7 @@ use std::mem;
 
 use crate::net::pipe::{Next, Pipe};
 use crate::net::tcp::{Connection, lacks_room};
-use crate::turn::{ConnectError, ConnectionId, Path, PeerAddr, RelayId};
+use crate::turn::{ConnectError, ConnectionBind, ConnectionId, Path, PeerAddr, RelayId};
 use crate::worker::Worker;
 use crate::worker::mailbox::{Errand, Handover};
 use crate::worker::peers::Stage;
