@@ -4,6 +4,7 @@
 
 mod common {
     pub(crate) mod server;
+    pub(crate) mod tls;
 }
 
 use std::net::UdpSocket;
@@ -11,6 +12,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use common::server::Server;
+use common::tls::Authority;
 use serde_json::Value;
 
 fn load(uri: &str, line: &str) -> Output {
@@ -56,6 +58,45 @@ fn packets_flow_in_each_mode() {
         // A busy machine may keep us from sending all that is due; nothing makes us send more.
         assert!((1..=640).contains(&sent), "{mode}: {report}");
     }
+}
+
+#[test]
+fn packets_flow_over_tls_in_each_mode_that_has_connections() {
+    let authority = Authority::new();
+    authority.issue("first", &["127.0.0.1"]);
+    let server = Server::with(&authority.listeners(&["first"]));
+    let uri = format!("turns:{}", server.secure_at([127, 0, 0, 1]));
+    let ca = authority.issuer();
+    for mode in ["up", "down", "both", "echo", "hairpin", "binding", "refresh"] {
+        let line = format!("{USER} --mode {mode} --flows 3 --rate 2000 --ca {}", ca.display());
+        let report = report(&uri, &line);
+        assert_eq!((&report["transport"], &report["lost"]), (&"tls".into(), &0.into()), "{report}");
+    }
+    // As fast as it goes, with frames longer than a record.
+    for size in [160, 20_000] {
+        report(&uri, &format!("{USER} --mode both --size {size}"));
+    }
+}
+
+#[test]
+fn with_an_authority_named_a_server_that_it_does_not_know_is_refused() {
+    let authority = Authority::new();
+    authority.issue("first", &["127.0.0.1"]);
+    let server = Server::with(&authority.listeners(&["first"]));
+    let uri = format!("turns:{}", server.secure_at([127, 0, 0, 1]));
+    let other = Authority::new().issuer_text();
+    authority.put("other.pem", &other);
+    let line = format!("{USER} --ca {}", authority.path("other.pem").display());
+    let output = load(&uri, &line);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("invalid peer certificate"), "{said}");
+    let name = format!("turns:localhost:{}", server.secure_at([127, 0, 0, 1]).port());
+    let line = format!("{USER} --ca {}", authority.issuer().display());
+    let output = load(&name, &line);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("not valid for name"), "{said}");
 }
 
 #[test]

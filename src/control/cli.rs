@@ -45,7 +45,7 @@ pub enum Command {
     /// May a client relay to this address? Says by which rule
     CheckPeer(CheckPeer),
     /// Put load on a STUN or TURN server, and measure what it delivers
-    Load(load::Options),
+    Load(Box<load::Options>),
     /// Ask a STUN or TURN server everything that a client wants of it, and say what works
     Probe(probe::Options),
 }

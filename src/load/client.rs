@@ -1,6 +1,6 @@
 //! A client that waits for each answer: how a run is set up and cleared away.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use crate::client::message::{self, Attributes, Login, Outcome, Session, peer_add
 use crate::load::port::{Connection, Port, Ports};
 use crate::load::{Clock, is_interrupted};
 use crate::net::Endpoint;
+use crate::net::tls::{self, Visit};
 use crate::turn::Transport;
 use crate::wire::{AttributeType, Kind, Message, Method, kind_of};
 
@@ -36,6 +37,8 @@ pub(super) struct Clients {
     pub(super) server: SocketAddr,
     /// How to get there.
     pub(super) transport: Transport,
+    /// Where it is by TLS: whom we believe to be the server.
+    pub(super) tls: Option<Visit>,
     /// Who we are, where the server is to know.
     pub(super) login: Option<Login>,
     /// What peers are like: their family decides that of the relayed addresses.
@@ -63,11 +66,19 @@ impl Clients {
             Transport::Tcp => {
                 let stream = TcpStream::connect_timeout(&self.server, CONNECT_WITHIN)?;
                 stream.set_nodelay(true)?;
-                Ok(Port::Tcp(Connection::new(stream)))
+                let session = self.tls.as_ref().map(|visit| self.shake_hands(visit, &stream));
+                Ok(Port::Tcp(Connection::new(stream, session.transpose()?)))
             }
             // No URI that is accepted leads here.
             Transport::Dtls => Err(ErrorKind::Unsupported.into()),
         }
+    }
+
+    fn shake_hands(&self, visit: &Visit, mut stream: &TcpStream) -> io::Result<Box<tls::Session>> {
+        stream.set_read_timeout(Some(CONNECT_WITHIN))?;
+        let mut session = visit.session()?;
+        session.shake_hands(&mut stream)?;
+        Ok(Box::new(session))
     }
 
     /// A UDP socket of ours.
@@ -174,7 +185,8 @@ impl Clients {
                 Port::Udp(endpoint) => drop(endpoint.socket().send_to(request, self.server)?),
                 // A stream is reliable: it is asked once, below only waited for.
                 Port::Tcp(connection) if wait == WAITS_MS[0] => {
-                    connection.stream.write_all(request)?;
+                    connection.push(request);
+                    connection.flush()?;
                 }
                 Port::Tcp(_) => {}
             }

@@ -82,6 +82,7 @@ fn measure(options: &Options, login: Option<Login>) -> io::Result<Report> {
     let clients = Clients {
         server,
         transport: options.uri.transport(),
+        tls: options.visit()?,
         login,
         peer: setup::peer_address(options, server)?,
         lifetime_secs: run_secs + LIFETIME_BEYOND_SECS,

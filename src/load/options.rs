@@ -1,20 +1,27 @@
 //! What is asked for, and whether it can be.
 
+use std::fs;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use serde::Serialize;
 
 use crate::client::{Scheme, Uri};
 use crate::load::stamp::SEQUENCE_BYTES;
+use crate::net::tls::{Trust, Visit};
 use crate::turn::Transport;
 
 /// `hairpin load`
 #[derive(Args, Clone)]
 pub struct Options {
-    /// The server: turn:HOST:PORT?transport=udp (or tcp), stun:HOST:PORT, or udp:HOST:PORT for one
-    /// that merely passes datagrams on to --peer; without a port it is 3478
+    /// The server: turn:HOST:PORT?transport=udp (or tcp), turns:HOST:PORT for TLS, stun:HOST:PORT,
+    /// stuns:HOST:PORT, or udp:HOST:PORT for one that merely passes datagrams on to --peer; without
+    /// a port it is 3478, with TLS 5349
     #[arg(value_name = "URI")]
     pub uri: Uri,
     /// What to do to it [default: both for turn:, binding for stun:, up for udp:]
@@ -78,6 +85,10 @@ pub struct Options {
     /// Receive every datagram by itself even where the kernel could hand over several as one
     #[arg(long)]
     pub no_gro: bool,
+    /// With turns: or stuns:, believe servers whose certificates these (PEM) have issued for the
+    /// name or address in the URI; without it, any server: what goes there is of no worth
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
     /// The server's process, where it runs on this machine: its CPU time is measured
     #[arg(long, value_name = "PID")]
     pub server_pid: Option<u32>,
@@ -154,6 +165,22 @@ impl Options {
         }
     }
 
+    /// How clients begin TLS, where the URI asks for it.
+    pub(super) fn visit(&self) -> io::Result<Option<Visit>> {
+        if !self.uri.secure {
+            return Ok(None);
+        }
+        let trust = match &self.ca {
+            None => Trust::Anybody,
+            Some(file) => {
+                let issuers = fs::read(file)?;
+                let issuers: Result<_, _> = CertificateDer::pem_slice_iter(&issuers).collect();
+                Trust::Issuers(issuers.map_err(io::Error::other)?)
+            }
+        };
+        Visit::new(&self.uri.host, trust).map(Some)
+    }
+
     /// Sockets that a run needs at once.
     pub(super) fn sockets(&self) -> u64 {
         let each = if self.mode() == Mode::Hairpin && !self.ring { 2 } else { 1 };
@@ -165,7 +192,7 @@ impl Options {
         let (mode, scheme) = (self.mode(), self.uri.scheme);
         let stream = self.uri.transport() == Transport::Tcp;
         match scheme {
-            _ if self.uri.secure => Some("TLS is not spoken here: a turn: or stun: URI"),
+            _ if self.uri.secure && !stream => Some("DTLS is not spoken here"),
             Scheme::Stun if mode != Mode::Binding => Some("a stun: URI serves mode binding only"),
             Scheme::Udp if mode != Mode::Up => Some("a udp: URI serves mode up only"),
             Scheme::Udp if self.peer.is_none_or(|peer| peer.port() == 0) => {
@@ -181,6 +208,9 @@ impl Options {
             }
             _ if self.ring && (mode != Mode::Hairpin || self.flows < 2) => {
                 Some("--ring is for mode hairpin with several --flows")
+            }
+            _ if self.ca.is_some() && !self.uri.secure => {
+                Some("--ca is for turns: and stuns:, where there are certificates")
             }
             _ if self.seconds.is_zero() => Some("--seconds must be more than 0"),
             _ if self.idle > 0 && (scheme != Scheme::Turn || mode == Mode::Binding) => {
@@ -275,6 +305,8 @@ mod tests {
             "turn:a --password p --mode up --ring --flows 2",
             "turn:a?transport=tcp --password p --idle 5",
             "turn:a?transport=tcp --password p --mode allocate",
+            "turns:a --password p --mode allocate",
+            "turn:a --password p --ca ca.pem",
         ] {
             assert!(options(line).unwrap().objection().is_some(), "{line}");
         }

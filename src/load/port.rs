@@ -13,6 +13,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::load::Clock;
+use crate::net::tls::Session;
 use crate::net::{Endpoint, Outlet, Outlets, RecvBatch, SocketKey, Tally};
 use crate::wire::stream::{FRAME_MAX, frame_length};
 
@@ -38,18 +39,20 @@ impl Port {
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) stream: TcpStream,
+    /// Between the stream and the frames, where they go over TLS.
+    session: Option<Box<Session>>,
     inbox: Vec<u8>,
     outbox: Vec<u8>,
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, inbox: Vec::new(), outbox: Vec::new() }
+    pub(super) fn new(stream: TcpStream, session: Option<Box<Session>>) -> Self {
+        Self { stream, session, inbox: Vec::new(), outbox: Vec::new() }
     }
 
     /// Whether the stream has not taken all of what was sent before.
     pub(super) fn is_blocked(&self) -> bool {
-        !self.outbox.is_empty()
+        !self.outbox.is_empty() || self.session.as_ref().is_some_and(|it| it.has_output())
     }
 
     /// Appends a frame, to leave with the next [`Connection::flush`].
@@ -59,8 +62,9 @@ impl Connection {
 
     /// Writes what the stream takes.
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        while !self.outbox.is_empty() {
-            match self.stream.write(&self.outbox) {
+        loop {
+            match self.write() {
+                Ok(0) if self.outbox.is_empty() => return Ok(()),
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(written) => drop(self.outbox.drain(..written)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
@@ -68,14 +72,36 @@ impl Connection {
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+    }
+
+    /// Writes once; how much of the outbox has left.
+    fn write(&mut self) -> io::Result<usize> {
+        if let Some(session) = &mut self.session {
+            session.send(&mut self.stream)?;
+        }
+        match &mut self.session {
+            _ if self.outbox.is_empty() => Ok(0),
+            None => self.stream.write(&self.outbox),
+            Some(session) => session.sealing(&mut self.stream).write(&self.outbox),
+        }
     }
 
     /// Reads once and hands out whole frames; whether there may be more to read.
     pub(super) fn read(&mut self, mut each: impl FnMut(&[u8])) -> io::Result<bool> {
         let held = self.inbox.len();
         self.inbox.resize(held + 4 * FRAME_MAX, 0);
-        let read = self.stream.read(&mut self.inbox[held..]);
+        let space = &mut self.inbox[held..];
+        let read = match &mut self.session {
+            None => self.stream.read(space),
+            Some(session) => match session.receive(&mut self.stream, space) {
+                // Tickets for other sessions, say.
+                Ok(arrived) if arrived.length == 0 && !arrived.ended => {
+                    self.inbox.truncate(held);
+                    return Ok(true);
+                }
+                arrived => arrived.map(|arrived| arrived.length),
+            },
+        };
         self.inbox.truncate(held + *read.as_ref().unwrap_or(&0));
         match read {
             Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),

@@ -20,7 +20,7 @@ pub struct Report {
     pub target: String,
     /// Its address.
     pub server: SocketAddr,
-    /// How clients reached it: udp or tcp.
+    /// How clients reached it: udp, tcp or tls.
     pub transport: &'static str,
     /// What was done.
     pub mode: Mode,
@@ -136,6 +136,7 @@ impl Report {
             target: options.uri.in_full().to_string(),
             server,
             transport: match options.uri.transport() {
+                Transport::Tcp if options.uri.secure => "tls",
                 Transport::Udp => "udp",
                 Transport::Tcp => "tcp",
                 Transport::Dtls => "dtls",
