@@ -81,6 +81,8 @@ pub(crate) fn all() -> Vec<Case> {
         ("Data indications", "udp", "--mode down --framing indication", Some(Pattern::One)),
         ("TCP client, up", "tcp", "--mode up", None),
         ("TCP client, down", "tcp", "--mode down", None),
+        ("TLS client, up", "tls", "--mode up", None),
+        ("TLS client, down", "tls", "--mode down", None),
     ] {
         cases.extend(SIZES.map(|size| Case { name, transport, line, pattern, size: Some(size) }));
     }

@@ -19,12 +19,17 @@ pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
 pub(crate) struct Server {
     pub(crate) subject: Subject,
     pub(crate) address: SocketAddrV4,
+    /// Where it listens for TLS.
+    pub(crate) secure: SocketAddrV4,
     pub(crate) process: Running,
 }
 
 impl Server {
     pub(crate) fn uri(&self, transport: &str) -> String {
-        format!("turn:{}?transport={transport}", self.address)
+        match transport {
+            "tls" => format!("turns:{}", self.secure),
+            _ => format!("turn:{}?transport={transport}", self.address),
+        }
     }
 }
 
@@ -69,17 +74,18 @@ impl<'a> Bench<'a> {
 
     /// Starts one server; `name` tells it from others of its kind.
     pub(crate) fn start(&self, subject: Subject, name: &str, seat: &Seat) -> Result<Server> {
-        let [address, _] = servers::free_addresses()?;
+        let addresses = servers::free_addresses()?;
         let directory = self.directory.join(format!("{} {name}", subject.name()));
         let (options, directory) = (self.options, directory.as_path());
         let process = match (subject, &options.coturn_fast) {
-            (Subject::Hairpin, _) => servers::hairpin(directory, address, seat)?,
+            (Subject::Hairpin, _) => servers::hairpin(directory, addresses, seat)?,
             (Subject::CoturnFast, Some(program)) => {
-                servers::coturn(program, directory, address, seat, Relaying::Together)?
+                servers::coturn(program, directory, addresses, seat, Relaying::Together)?
             }
-            _ => servers::coturn(&options.coturn, directory, address, seat, Relaying::Apart)?,
+            _ => servers::coturn(&options.coturn, directory, addresses, seat, Relaying::Apart)?,
         };
-        Ok(Server { subject, address, process })
+        let [address, secure] = addresses;
+        Ok(Server { subject, address, secure, process })
     }
 
     /// Starts one of each.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -74,15 +74,33 @@ pub(crate) fn load(cpu: Option<&str>) -> Command {
     command
 }
 
-pub(crate) fn hairpin(directory: &Path, at: SocketAddrV4, seat: &Seat) -> io::Result<Running> {
+/// Where a server listens: for UDP and TCP, and for TLS.
+pub(crate) type Addresses = [SocketAddrV4; 2];
+
+/// A certificate and its key, as files of these names in `directory`; no client asks whose.
+fn certify(directory: &Path) -> io::Result<[PathBuf; 2]> {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]);
+    let made = made.map_err(io::Error::other)?;
+    let files = ["cert.pem", "key.pem"].map(|name| directory.join(name));
+    fs::write(&files[0], made.cert.pem())?;
+    fs::write(&files[1], made.signing_key.serialize_pem())?;
+    Ok(files)
+}
+
+pub(crate) fn hairpin(
+    directory: &Path,
+    [at, secure]: Addresses,
+    seat: &Seat,
+) -> io::Result<Running> {
     fs::create_dir_all(directory)?;
+    certify(directory)?;
     let file = directory.join("turnserver.toml");
     let relay: Vec<String> = seat.relay.iter().map(|address| format!("\"{address}\"")).collect();
     let text = format!(
         "realm = \"bench\"\nworkers = {}\ngro = \"{}\"\n[listen]\nudp = [\"{at}\"]\n\
-         tcp = [\"{at}\"]\nhttp = []\n[relay]\naddresses = [{}]\nport_min = {}\n\
-         port_max = {}\n[auth]\nusers = [{{ name = \"u\", password = \"p\" }}]\n[peers]\n\
-         allow = [\"127.0.0.0/8\"]\n[log]\nlevel = \"warn\"\n",
+         tcp = [\"{at}\"]\ntls = [\"{secure}\"]\nhttp = []\n[relay]\naddresses = [{}]\n\
+         port_min = {}\nport_max = {}\n[auth]\nusers = [{{ name = \"u\", password = \"p\" }}]\n\
+         [peers]\nallow = [\"127.0.0.0/8\"]\n[log]\nlevel = \"warn\"\n",
         seat.workers,
         if seat.gro { "auto" } else { "off" },
         relay.join(", "),
@@ -106,18 +124,24 @@ pub(crate) enum Relaying {
 pub(crate) fn coturn(
     program: &Path,
     directory: &Path,
-    at: SocketAddrV4,
+    [at, secure]: Addresses,
     seat: &Seat,
     relaying: Relaying,
 ) -> io::Result<Running> {
     fs::create_dir_all(directory)?;
+    let [certificate, key] = certify(directory)?;
     let place = |name: &str| directory.join(name).display().to_string();
     let (ip, port) = (at.ip().to_string(), at.port().to_string());
     let mut command = pinned(seat.cpu(), program);
     command
         .args(["-n", "-m", &seat.workers.to_string(), "-L", &ip, "-p", &port])
         .args(seat.relay.iter().flat_map(|address| ["-E".to_owned(), address.to_string()]))
-        .args(["--allow-loopback-peers", "--no-cli", "--no-tls", "--no-dtls"])
+        .args(["--allow-loopback-peers", "--no-cli", "--no-dtls"])
+        .args(["--tls-listening-port", &secure.port().to_string()])
+        .arg("--cert")
+        .arg(certificate)
+        .arg("--pkey")
+        .arg(key)
         .args(["--lt-cred-mech", "-u", "u:p", "-r", "bench"])
         .args(["--min-port", &seat.ports.0.to_string(), "--max-port", &seat.ports.1.to_string()])
         .args(["--no-stdout-log", "--simple-log"])

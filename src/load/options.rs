@@ -294,7 +294,7 @@ mod tests {
     fn what_cannot_be_is_said() {
         for line in [
             "turn:a --mode up",
-            "turns:a --password p",
+            "turns:a?transport=udp --password p",
             "stun:a --mode up",
             "udp:a:9",
             "udp:a:9 --mode down --peer 127.0.0.1:9",
