@@ -1,7 +1,6 @@
 //! The TCP connections of one worker, and until when they stay.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use crate::net::tcp::Connection;
@@ -10,6 +9,7 @@ use crate::worker::crowd::Refused;
 use crate::worker::mailbox::Errand;
 use crate::worker::setup::{Shared, TlsLimits};
 use crate::worker::token::{CONNECTIONS_MAX, Place, Way};
+use crate::worker::watch::Watch;
 
 /// The table of connections.
 #[derive(Debug)]
@@ -31,18 +31,14 @@ pub(super) struct Connections {
     /// Those that load balancers have brought. Of others the kernel sees to it that no two have the
     /// same 5-tuple; of these, one may have come by two ways.
     proxied: HashSet<FiveTuple>,
-    /// When to look at which place. An entry is not moved when its connection speaks: that is found
-    /// out when its time has come. One that its place does not know any more is passed over.
-    deadlines: BinaryHeap<Reverse<(Moment, u32)>>,
+    /// When to look at which place.
+    watch: Watch,
 }
 
 #[derive(Debug)]
 struct Slot {
     place: Place,
     client: Option<Client>,
-    /// The entry of `deadlines` that counts for this place. It outlives a connection, so that many
-    /// short ones leave no more than one behind.
-    watched: Option<Moment>,
 }
 
 /// A connection and what its worker knows of it.
@@ -108,7 +104,7 @@ impl Connections {
             free: Vec::new(),
             open: 0,
             proxied: HashSet::new(),
-            deadlines: BinaryHeap::new(),
+            watch: Watch::default(),
         }
     }
 
@@ -136,7 +132,7 @@ impl Connections {
         }
         let index = self.free.pop().unwrap_or_else(|| {
             let index = self.slots.len() as u32;
-            self.slots.push(Slot { place: Place::first(index), client: None, watched: None });
+            self.slots.push(Slot { place: Place::first(index), client: None });
             index
         });
         let holds_tuple = connection.is_proxied() && self.proxied.insert(tuple_of(&connection));
@@ -165,7 +161,7 @@ impl Connections {
         });
         self.open += 1;
         let place = slot.place;
-        self.watch(index, now + patience);
+        self.watch.by(index, now + patience);
         Ok(place)
     }
 
@@ -227,22 +223,13 @@ impl Connections {
     pub(super) fn close_by(&mut self, place: Place, deadline: Moment) {
         if let Some(client) = self.get(place) {
             client.closing = Some(deadline);
-            self.watch(place.index, deadline);
-        }
-    }
-
-    /// Has a place looked at no later than at `moment`.
-    fn watch(&mut self, index: u32, moment: Moment) {
-        let slot = &mut self.slots[index as usize];
-        if slot.watched.is_none_or(|earlier| moment < earlier) {
-            slot.watched = Some(moment);
-            self.deadlines.push(Reverse((moment, index)));
+            self.watch.by(place.index, deadline);
         }
     }
 
     /// When [`Connections::pop_due`] has something.
     pub(super) fn next_deadline(&self) -> Option<Moment> {
-        self.deadlines.peek().map(|Reverse((moment, _))| *moment)
+        self.watch.next()
     }
 
     /// The next connection whose time is over, which the caller must take out; `is_busy` says
@@ -252,15 +239,8 @@ impl Connections {
         now: Moment,
         mut is_busy: impl FnMut(&Client) -> bool,
     ) -> Option<Place> {
-        while let Some(&Reverse((moment, index))) = self.deadlines.peek()
-            && moment <= now
-        {
-            self.deadlines.pop();
-            let slot = &mut self.slots[index as usize];
-            if slot.watched != Some(moment) {
-                continue;
-            }
-            slot.watched = None;
+        while let Some(index) = self.watch.pop(now) {
+            let slot = &self.slots[index as usize];
             let Some(client) = &slot.client else { continue };
             let (idle, handshake) = (self.idle, self.handshake);
             let deadline = match client.closing {
@@ -272,7 +252,7 @@ impl Connections {
             if deadline <= now {
                 return Some(slot.place);
             }
-            self.watch(index, deadline);
+            self.watch.by(index, deadline);
         }
         None
     }

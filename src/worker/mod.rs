@@ -54,6 +54,7 @@ mod streams;
 mod tests;
 mod token;
 mod wake;
+mod watch;
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,7 +1,6 @@
 //! The DTLS sessions of one worker, and until when they stay.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use crate::turn::{FiveTuple, Lifetime, Moment, Path};
 use crate::worker::crowd::{Crowd, CrowdLimits, Refused};
 use crate::worker::stats::DtlsStats;
 use crate::worker::token::{CONNECTIONS_MAX, Place, Way};
+use crate::worker::watch::Watch;
 
 /// What the workers of a process share of DTLS.
 #[derive(Debug)]
@@ -63,8 +63,8 @@ pub(super) struct Sessions {
     begun: VecDeque<Place>,
     /// Handshakes that were begun in this turn of the worker's loop.
     in_turn: (u64, u32),
-    /// When to look at which place; an entry is moved when its time has come, as with connections.
-    deadlines: BinaryHeap<Reverse<(Moment, u32)>>,
+    /// When to look at which place.
+    watch: Watch,
     /// Lent to one session after the other.
     pub wires: Wires,
     /// Where messages are read to.
@@ -77,8 +77,6 @@ pub(super) struct Sessions {
 struct Slot {
     place: Place,
     client: Option<Box<Client>>,
-    /// The entry of `deadlines` that counts for this place; it may outlive a session.
-    watched: Option<Moment>,
 }
 
 /// A session and what its worker knows of it.
@@ -162,7 +160,7 @@ impl Sessions {
             by_tuple: HashMap::new(),
             begun: VecDeque::new(),
             in_turn: (0, 0),
-            deadlines: BinaryHeap::new(),
+            watch: Watch::default(),
             wires: Wires::default(),
             plain: vec![0; room],
             joined: Vec::new(),
@@ -279,7 +277,7 @@ impl Sessions {
     pub(super) fn insert(&mut self, now: Moment, client: Box<Client>) -> Place {
         let index = self.free.pop().unwrap_or_else(|| {
             let index = self.slots.len() as u32;
-            self.slots.push(Slot { place: Place::first(index), client: None, watched: None });
+            self.slots.push(Slot { place: Place::first(index), client: None });
             index
         });
         let slot = &mut self.slots[index as usize];
@@ -352,21 +350,12 @@ impl Sessions {
         client.again = client.session.timeout().map(|left| Moment::from_millis(millis(left)));
         let last = client.handshake.unwrap_or(client.last_message + idle);
         let first = client.again.map_or(last, |again| again.min(last));
-        self.watch(place.index, first);
-    }
-
-    /// Has a place looked at no later than at `moment`.
-    fn watch(&mut self, index: u32, moment: Moment) {
-        let slot = &mut self.slots[index as usize];
-        if slot.watched.is_none_or(|earlier| moment < earlier) {
-            slot.watched = Some(moment);
-            self.deadlines.push(Reverse((moment, index)));
-        }
+        self.watch.by(place.index, first);
     }
 
     /// When [`Sessions::pop_due`] has something.
     pub(super) fn next_deadline(&self) -> Option<Moment> {
-        self.deadlines.peek().map(|Reverse((moment, _))| *moment)
+        self.watch.next()
     }
 
     /// The next session that something is due at; `is_busy` says of a client whether it may be
@@ -377,15 +366,8 @@ impl Sessions {
         now: Moment,
         mut is_busy: impl FnMut(&FiveTuple) -> bool,
     ) -> Option<(Place, Due)> {
-        while let Some(&Reverse((moment, index))) = self.deadlines.peek()
-            && moment <= now
-        {
-            self.deadlines.pop();
-            let slot = &mut self.slots[index as usize];
-            if slot.watched != Some(moment) {
-                continue;
-            }
-            slot.watched = None;
+        while let Some(index) = self.watch.pop(now) {
+            let slot = &self.slots[index as usize];
             let Some(client) = &slot.client else { continue };
             let (last, due) = match client.handshake {
                 Some(last) => (last, Due::Handshake),
@@ -397,7 +379,7 @@ impl Sessions {
             }
             match client.again {
                 Some(again) if again <= now => return Some((slot.place, Due::Flight)),
-                again => self.watch(index, again.map_or(last, |again| again.min(last))),
+                again => self.watch.by(index, again.map_or(last, |again| again.min(last))),
             }
         }
         None
