@@ -9,7 +9,7 @@ use crate::turn::connection::{BIND_TIMEOUT, CONNECT_TIMEOUT, Connection, State};
 use crate::turn::moment::Now;
 use crate::turn::request::{Reject, Request, reject};
 use crate::turn::stats::Drop;
-use crate::turn::table::{AllocationId, Relay};
+use crate::turn::table::AllocationId;
 use crate::turn::tuple::{ConnectionId, Family, PeerAddr, Protocol, RelayId, RelayedAddr};
 use crate::wire::message::MAGIC_COOKIE;
 use crate::wire::{AttributeType, Class, ErrorCode, MessageWriter, Method};
@@ -148,19 +148,8 @@ impl Server {
 
     fn admit(&mut self, now: Now, relay: RelayId, peer: PeerAddr) -> Result<ConnectionId, Drop> {
         let peer = PeerAddr(self.to_external(RelayedAddr(peer.0)));
-        let found =
-            self.table.relay(relay).and_then(|&Relay { allocation: id, family, .. }| {
-                let allocation = self.table.get(id)?;
-                allocation.is_live(now, family).then_some((id, allocation))
-            });
-        let Some((id, allocation)) = found else {
-            return Err(Drop::NoAllocation);
-        };
+        let (id, allocation, ports) = self.table.permitted(now, relay, peer.0.ip())?;
         let path = allocation.path;
-        let ports = match allocation.permissions.get(&peer.0.ip()) {
-            Some(permission) if permission.expires > now.moment => permission.ports,
-            _ => return Err(Drop::NoPermission),
-        };
         if ports == Ports::Judged && !self.may_connect(peer.0) {
             return Err(Drop::PeerRefused);
         }

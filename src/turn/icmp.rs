@@ -8,7 +8,6 @@ use crate::turn::acl::Ports;
 use crate::turn::action::{PayloadRange, Verdict};
 use crate::turn::moment::{Moment, Now};
 use crate::turn::stats::Drop;
-use crate::turn::table::Relay;
 use crate::turn::tuple::{PeerAddr, RelayId, RelayedAddr};
 use crate::wire::AttributeType;
 use crate::wire::icmp::Icmp;
@@ -46,22 +45,15 @@ impl Server {
             return self.dropped(Drop::IcmpType);
         }
         let peer = PeerAddr(self.to_external(RelayedAddr(peer.0)));
-        let Some(&Relay { allocation: id, family, .. }) = self.table.relay(relay) else {
-            return self.dropped(Drop::NoAllocation);
-        };
-        let found = self.table.get(id).filter(|allocation| allocation.is_live(now, family));
-        let Some(allocation) = found else {
-            return self.dropped(Drop::NoAllocation);
+        // Addresses only: the error may come from any router on the way.
+        let (id, allocation, ports) = match self.table.permitted(now, relay, peer.0.ip()) {
+            Ok(permitted) => permitted,
+            Err(reason) => return self.dropped(reason),
         };
         if allocation.is_away() {
             return self.dropped(Drop::ClientAway);
         }
-        // Addresses only: the error may come from any router on the way.
         let path = allocation.path;
-        let ports = match allocation.permissions.get(&peer.0.ip()) {
-            Some(permission) if permission.expires > now.moment => permission.ports,
-            _ => return self.dropped(Drop::NoPermission),
-        };
         // Of ports of this host no more is told than payloads can find out.
         if ports == Ports::Judged && !self.may_reach(peer.0) {
             return self.dropped(Drop::PeerRefused);

@@ -11,7 +11,7 @@ use crate::turn::acl::Ports;
 use crate::turn::action::{PayloadRange, Verdict};
 use crate::turn::moment::Now;
 use crate::turn::stats::Drop;
-use crate::turn::table::{Allocation, Owner, Relay};
+use crate::turn::table::{Allocation, Owner};
 use crate::turn::tuple::{Family, FiveTuple, Path, PeerAddr, Protocol, RelayId, RelayedAddr};
 use crate::wire::channel_data::{CHANNEL_DATA_HEADER, channel_data_header};
 use crate::wire::message::MAGIC_COOKIE;
@@ -177,20 +177,14 @@ impl Server {
     ) -> Verdict {
         let length = (payload.end - payload.start) as usize;
         let peer = PeerAddr(self.to_external(RelayedAddr(peer.0)));
-        let found = self.table.relay(relay).and_then(|&Relay { allocation, family, .. }| {
-            self.table.get(allocation).filter(|allocation| allocation.is_live(now, family))
-        });
-        let Some(allocation) = found else {
-            return self.dropped(Drop::NoAllocation);
+        let (_, allocation, ports) = match self.table.permitted(now, relay, peer.0.ip()) {
+            Ok(permitted) => permitted,
+            Err(reason) => return self.dropped(reason),
         };
         if allocation.is_away() {
             return self.dropped(Drop::ClientAway);
         }
         let path = allocation.path;
-        let ports = match allocation.permissions.get(&peer.0.ip()) {
-            Some(permission) if permission.expires > now.moment => permission.ports,
-            _ => return self.dropped(Drop::NoPermission),
-        };
         if ports == Ports::Judged && !self.may_reach(peer.0) {
             return self.dropped(Drop::PeerRefused);
         }

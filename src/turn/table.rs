@@ -14,6 +14,7 @@ use crate::turn::map::Hasher;
 use crate::turn::mobility::{Mobility, Pending};
 use crate::turn::moment::{Moment, Now};
 use crate::turn::opening::Opening;
+use crate::turn::stats::Drop;
 use crate::turn::third_party::Session;
 use crate::turn::tuple::{
     CoreId, Family, FiveTuple, Path, PeerAddr, Protocol, RelayId, RelayedAddr,
@@ -308,6 +309,28 @@ impl Table {
             allocation.relays[slot(relay.family)] = None;
         }
         Some(relay)
+    }
+
+    /// The allocation that what comes from `peer` by `relay` is for, and which ports its permission
+    /// lets through (RFC 8656 §9, RFC 6062 §5.3).
+    #[inline]
+    pub(super) fn permitted(
+        &self,
+        now: Now,
+        relay: RelayId,
+        peer: IpAddr,
+    ) -> Result<(AllocationId, &Allocation, PermittedPorts), Drop> {
+        let Some(&Relay { allocation: id, family, .. }) = self.relay(relay) else {
+            return Err(Drop::NoAllocation);
+        };
+        let allocation = self.get(id).filter(|allocation| allocation.is_live(now, family));
+        let allocation = allocation.ok_or(Drop::NoAllocation)?;
+        match allocation.permissions.get(&peer) {
+            Some(permission) if permission.expires > now.moment => {
+                Ok((id, allocation, permission.ports))
+            }
+            _ => Err(Drop::NoPermission),
+        }
     }
 
     /// Who relays datagrams there.
