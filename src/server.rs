@@ -65,7 +65,8 @@ pub fn run(config: Config) -> Result<(), ServeError> {
         true => Some(Steering::new(random()?)),
         false => None,
     };
-    let mut bound = Bound::bind(&config, workers, udp::Options { offload, steering })?;
+    let mut bound =
+        Bound::bind(&config, workers, udp::Options { offload, class: config.dscp, steering })?;
     bound.check_sockets(config.steer);
     let up = bound.up();
     // Before anything answers: whoever sees the server up may tell it to stop.
@@ -277,7 +278,7 @@ fn start_workers(
             tls_limits: limits.tls(),
             dtls,
             balancers: config.listen.proxy_protocol.as_slice().into(),
-            relay: relay::Options { offload, ..relay::Options::default() },
+            relay: relay::Options { offload, class: config.dscp, ..relay::Options::default() },
             idle: Lifetime::from_secs(limits.tcp_idle_secs),
             gather: config.gather,
         };

@@ -79,6 +79,8 @@ pub struct Config {
     pub gro: Switch,
     /// Whether packets may wait for company at high rates.
     pub gather: bool,
+    /// Whether payloads keep their traffic class.
+    pub dscp: bool,
     /// Whether requests and media over UDP come by sockets of their own.
     pub steer: bool,
     /// Whether clients may take their allocations along.
@@ -244,6 +246,7 @@ impl Config {
             gso,
             gro,
             gather: file.gather,
+            dscp: file.dscp,
             steer: file.steer,
             mobility: file.auth.mobility,
             software,

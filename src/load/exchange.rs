@@ -15,7 +15,7 @@ use crate::load::options::{Mode, Options};
 use crate::load::pace::Pace;
 use crate::load::port::{Arrival, Exits, Port, Ports};
 use crate::load::watch::{Watch, Watched};
-use crate::net::{Envelope, RecvBatch, SendBatch, SocketKey};
+use crate::net::{Envelope, RecvBatch, SendBatch, SocketKey, TrafficClass};
 use crate::wire::{Message, Method};
 
 /// How long a response is waited for. Nothing is sent twice: what is lost is to be seen.
@@ -193,7 +193,13 @@ impl<'a> Exchanges<'a> {
             Port::Udp(_) => {
                 let socket = SocketKey(slot.allocation.port as u64);
                 let to = self.clients.server;
-                let envelope = Envelope { socket, to, from: None, dont_fragment: false };
+                let envelope = Envelope {
+                    socket,
+                    to,
+                    from: None,
+                    dont_fragment: false,
+                    class: TrafficClass::BEST_EFFORT,
+                };
                 self.batch.push_bytes(envelope, None, &request, 0);
                 if self.batch.is_full() {
                     self.flush();

@@ -18,7 +18,7 @@ use crate::load::port::{Arrival, Exits, Port, Ports};
 use crate::load::stamp::{LATENCY_BYTES, SEQUENCE_BYTES, Stamp};
 use crate::load::unwrap::{self, Shape};
 use crate::load::watch::{Watch, Watched};
-use crate::net::{Envelope, RecvBatch, SendBatch, SocketKey};
+use crate::net::{Envelope, RecvBatch, SendBatch, SocketKey, TrafficClass};
 
 /// Segments of one send: what every kernel takes that can do this at all.
 const SEGMENTS_MAX: usize = 64;
@@ -175,7 +175,13 @@ impl<'a> Traffic<'a> {
             Port::Udp(_) => {
                 let socket = SocketKey(lane.source as u64);
                 let length = lane.write(self.run, now, self.batch.space());
-                let envelope = Envelope { socket, to: lane.to, from: None, dont_fragment: false };
+                let envelope = Envelope {
+                    socket,
+                    to: lane.to,
+                    from: None,
+                    dont_fragment: false,
+                    class: TrafficClass::BEST_EFFORT,
+                };
                 self.batch.push_space(envelope, length);
                 if self.batch.is_full() {
                     self.flush(nothing);

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::load::port::Exits;
-use crate::net::{Envelope, RecvBatch, SendBatch, SocketKey};
+use crate::net::{Envelope, RecvBatch, SendBatch, SocketKey, TrafficClass};
 
 /// What has come, and is to go back.
 #[derive(Debug, Default)]
@@ -34,8 +34,13 @@ impl Mirror {
     ) {
         let mut start = 0;
         for (port, to, end) in self.list.drain(..) {
-            let envelope =
-                Envelope { socket: SocketKey(port as u64), to, from: None, dont_fragment: false };
+            let envelope = Envelope {
+                socket: SocketKey(port as u64),
+                to,
+                from: None,
+                dont_fragment: false,
+                class: TrafficClass::BEST_EFFORT,
+            };
             batch.push_bytes(envelope, None, &self.bytes[start..end], 0);
             start = end;
             if batch.is_full() {

@@ -14,6 +14,7 @@
 //! are filled (recvmmsg with GRO, sendmmsg with GSO) is nobody else's business.
 
 pub mod batch;
+mod class;
 pub mod dtls;
 pub mod endpoint;
 pub mod offload;
@@ -29,6 +30,7 @@ pub mod udp;
 
 pub use batch::Tally;
 pub use batch::{Datagram, Envelope, Outlet, Outlets, Received, RecvBatch, SendBatch, SocketKey};
+pub use class::TrafficClass;
 pub use endpoint::Endpoint;
 pub use offload::{Offload, Switch};
 pub use tcp::bind_tcp;

@@ -21,6 +21,8 @@ pub struct Options {
     pub receive_buffer: Option<usize>,
     /// What is asked of the kernel.
     pub offload: Offload,
+    /// Whether datagrams tell their traffic class.
+    pub class: bool,
 }
 
 /// A socket that peers send to. Its address is nobody else's while it is open.
@@ -75,6 +77,9 @@ impl RelaySocket {
             let _ = sys::join_arrivals(socket.as_fd());
         }
         sys::report_losses(socket.as_fd())?;
+        if options.class {
+            sys::report_class(socket.as_fd(), local.is_ipv6(), true)?;
+        }
         sys::keep_errors(socket.as_fd(), local.is_ipv6())?;
         socket.bind(&local.into())?;
         let local = if local.port() == 0 { local_addr(&socket)? } else { local };
@@ -99,6 +104,12 @@ impl RelaySocket {
 }
 
 impl RelaySocket {
+    /// Has it report the traffic classes of what comes, or no longer.
+    pub fn report_class(&self, wanted: bool) {
+        // It has known the option before, and what it says is a hint.
+        let _ = sys::report_class(self.socket.as_fd(), self.local.0.is_ipv6(), wanted);
+    }
+
     /// Hands over up to `most` errors that datagrams to peers have met; whether there may be more.
     pub fn read_errors(&self, most: usize, mut hear: impl FnMut(Undelivered)) -> bool {
         for _ in 0..most {

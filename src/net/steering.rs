@@ -178,12 +178,11 @@ mod tests {
     use std::net::{SocketAddr, UdpSocket};
 
     use crate::net::batch::{RecvBatch, SocketKey};
-    use crate::net::offload::Offload;
     use crate::net::udp::{self, Pair, bind_udp};
 
     fn bind(address: &str, workers: u16, seed: u8) -> Vec<Pair> {
         let steering = Some(Steering::new([seed; 32]));
-        let options = udp::Options { offload: Offload::default(), steering };
+        let options = udp::Options { steering, ..udp::Options::default() };
         bind_udp(address.parse().unwrap(), workers, options).unwrap()
     }
 

@@ -21,12 +21,14 @@ use std::ptr;
 
 use libc::{c_int, cmsghdr, iovec, mmsghdr, msghdr, sockaddr_storage};
 
+use crate::net::class::TrafficClass;
+
 pub use errors::Undelivered;
 pub(super) use errors::receive_error;
 pub(super) use options::*;
 
 /// Room for the control messages of one datagram: a packet-info (40 bytes), and a segment size, a
-/// count of lost datagrams and in time a traffic class (24 each).
+/// count of lost datagrams and a traffic class (24 each).
 const CONTROL: usize = 128;
 
 /// Control messages hold integers, so their buffer is aligned as `cmsghdr` is.
@@ -48,6 +50,8 @@ pub(super) struct Arrival {
     /// The length of each datagram but the last, where the kernel has joined several of one sender
     /// into one buffer (UDP_GRO).
     pub segment: Option<usize>,
+    /// Its traffic class, where the socket was told to report it.
+    pub class: u8,
     /// How many datagrams the socket had lost for want of room when this one was queued, in all
     /// and modulo 2^32 (SO_RXQ_OVFL). The kernel says nothing of it where none was lost.
     pub lost: Option<u32>,
@@ -127,6 +131,7 @@ impl RecvArrays {
             destination: None,
             truncated: flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0,
             segment: None,
+            class: 0,
             lost: None,
         };
         read_ancillary(&header.msg_hdr, &self.controls[index], &mut arrival);
@@ -141,6 +146,8 @@ pub(super) struct Outgoing<'a> {
     pub to: SocketAddr,
     /// The local address to send from; `None` leaves it to the socket.
     pub from: Option<IpAddr>,
+    /// The traffic class to send with.
+    pub class: TrafficClass,
     /// The bytes, in order; any of them may be empty.
     pub parts: [&'a [u8]; PARTS],
     /// Whether this datagram leaves as a further segment of the one before (UDP_SEGMENT). All of
@@ -250,11 +257,14 @@ impl SendArrays {
                 header.msg_name = ptr::from_mut(name).cast();
                 header.msg_iov = ptr::from_mut(&mut self.iovecs[used]);
                 header.msg_iovlen = 0;
-                header.msg_controllen =
-                    datagram.from.map_or(0, |from| write_source(control, from)) as _;
-                header.msg_control = match datagram.from {
-                    Some(_) => control.0.as_mut_ptr().cast(),
-                    None => ptr::null_mut(),
+                let mut written = datagram.from.map_or(0, |from| write_source(control, from));
+                if let Some(class) = datagram.class.marked() {
+                    written += write_class(control, written, datagram.to, class);
+                }
+                header.msg_controllen = written as _;
+                header.msg_control = match written {
+                    0 => ptr::null_mut(),
+                    _ => control.0.as_mut_ptr().cast(),
                 };
                 self.starts.push(index);
                 messages += 1;
@@ -442,6 +452,14 @@ fn read_ancillary(header: &msghdr, control: &Control, arrival: &mut Arrival) {
                 let size = unsafe { data.cast::<c_int>().read_unaligned() };
                 arrival.segment = usize::try_from(size).ok().filter(|size| *size > 0);
             }
+            (libc::IPPROTO_IP, libc::IP_TOS) => {
+                // SAFETY: the kernel's IP_TOS is an octet.
+                arrival.class = unsafe { data.read() };
+            }
+            (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
+                // SAFETY: the kernel's IPV6_TCLASS is an `int`; it may lie unaligned.
+                arrival.class = unsafe { data.cast::<c_int>().read_unaligned() } as u8;
+            }
             (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => {
                 // SAFETY: the kernel's SO_RXQ_OVFL is a `u32`; it may lie unaligned.
                 arrival.lost = Some(unsafe { data.cast::<u32>().read_unaligned() });
@@ -472,6 +490,18 @@ fn write_source(control: &mut Control, source: IpAddr) -> usize {
     }
 }
 
+/// Writes the control message that gives a datagram its traffic class, behind the `at` bytes of
+/// those before it; returns its own length.
+fn write_class(control: &mut Control, at: usize, to: SocketAddr, class: u8) -> usize {
+    let class = c_int::from(class);
+    match to {
+        SocketAddr::V4(_) => write_control(control, at, libc::IPPROTO_IP, libc::IP_TOS, class),
+        SocketAddr::V6(_) => {
+            write_control(control, at, libc::IPPROTO_IPV6, libc::IPV6_TCLASS, class)
+        }
+    }
+}
+
 /// Writes a control message behind the `at` bytes of those before it; returns its own length.
 fn write_control<T: Copy>(
     control: &mut Control,
@@ -483,7 +513,7 @@ fn write_control<T: Copy>(
     let size = size_of::<T>() as u32;
     // SAFETY: both are plain arithmetic.
     let (length, space) = unsafe { (libc::CMSG_LEN(size), libc::CMSG_SPACE(size) as usize) };
-    assert!(at.is_multiple_of(8) && at + space <= CONTROL, "control messages have room for two");
+    assert!(at.is_multiple_of(8) && at + space <= CONTROL, "control messages have room for three");
     // SAFETY: `at` lies inside `control`, as was just asserted.
     let first = unsafe { control.0.as_mut_ptr().add(at) }.cast::<cmsghdr>();
     // SAFETY: `Control` is aligned as `cmsghdr` is, `at` keeps that, and header and value fit, as

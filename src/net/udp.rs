@@ -63,6 +63,8 @@ pub const BUFFERS_WANTED: Buffers = Buffers { receive: 4 << 20, send: 4 << 20 };
 pub struct Options {
     /// What is asked of the kernel.
     pub offload: Offload,
+    /// Whether datagrams tell their traffic class.
+    pub class: bool,
     /// Tells requests from media; `None` for one socket that takes both.
     pub steering: Option<Steering>,
 }
@@ -85,15 +87,15 @@ pub struct Pair {
 /// `AddrInUse` where anybody listens there already, another server of ours included; otherwise
 /// what the kernel says.
 pub fn bind_udp(address: SocketAddr, workers: u16, options: Options) -> io::Result<Vec<Pair>> {
-    let Options { offload, steering } = options;
-    let first = open(address, offload)?;
+    let Options { offload, steering, .. } = options;
+    let first = open(address, options)?;
     first.bind(&address.into())?;
     let local = local_addr(&first)?;
     // SO_REUSEPORT from the start would let a second server share the port unnoticed. Set after
     // the first bind it lets the rest join, and without a moment in which the port is free.
     first.set_reuse_port(true)?;
     let join = || {
-        let socket = open(address, offload)?;
+        let socket = open(address, options)?;
         socket.set_reuse_port(true)?;
         socket.bind(&local.into())?;
         Listener::new(socket, local, offload)
@@ -121,7 +123,7 @@ fn steer(pairs: &mut [Pair], media: Vec<Listener>, program: &[sock_filter]) {
     }
 }
 
-fn open(address: SocketAddr, offload: Offload) -> io::Result<Socket> {
+fn open(address: SocketAddr, options: Options) -> io::Result<Socket> {
     let kind = Type::DGRAM.nonblocking();
     let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::UDP))?;
     if address.is_ipv6() {
@@ -130,9 +132,12 @@ fn open(address: SocketAddr, offload: Offload) -> io::Result<Socket> {
     if address.ip().is_unspecified() {
         sys::report_destination(socket.as_fd(), address.is_ipv6())?;
     }
-    if offload.gro {
+    if options.offload.gro {
         // A kernel that cannot join arrivals hands them over one by one.
         let _ = sys::join_arrivals(socket.as_fd());
+    }
+    if options.class {
+        sys::report_class(socket.as_fd(), address.is_ipv6(), true)?;
     }
     sys::report_losses(socket.as_fd())?;
     // Answers to strangers go wherever the path leads: they may be fragmented.
@@ -184,6 +189,12 @@ impl Listener {
     /// one and can use no other.
     pub fn source_for(&self, server: SocketAddr) -> Option<IpAddr> {
         self.local.ip().is_unspecified().then_some(server.ip())
+    }
+
+    /// Has it report the traffic classes of what comes, or no longer.
+    pub fn report_class(&self, wanted: bool) {
+        // It has known the option before, and what it says is a hint.
+        let _ = sys::report_class(self.socket.as_fd(), self.local.is_ipv6(), wanted);
     }
 
     /// Appends what has arrived to `batch`, under the name `key`: `most` datagrams at most.

@@ -8,12 +8,14 @@ use std::os::fd::AsRawFd;
 use mio::Interest;
 use mio::unix::SourceFd;
 
+use crate::net::TrafficClass;
 use crate::net::output::Kind;
 use crate::net::relay::RelaySocket;
 use crate::turn::{
     Action, CoreId, OpenError, Path, Protocol, RelayId, RelayedAddr, Reservation, ReservationToken,
     Username,
 };
+use crate::worker::attention::Attention;
 use crate::worker::mailbox::{Errand, Event, News};
 use crate::worker::outlets::Sockets;
 use crate::worker::shelf::Holder;
@@ -74,7 +76,7 @@ impl Worker {
         match Way::from(path.link) {
             Way::Udp(index) => {
                 self.make_room();
-                let envelope = self.envelope(index, &path.tuple);
+                let envelope = self.envelope(index, &path.tuple, TrafficClass::BEST_EFFORT);
                 self.send.push_bytes(envelope, None, bytes, 0);
             }
             Way::Connection { .. } => {
@@ -86,7 +88,7 @@ impl Worker {
             Way::Dtls { .. } => {
                 self.make_room();
                 let sealed = self.sessions.seal(&path, [bytes, &[], &[]]);
-                self.sealed(&path, sealed);
+                self.sealed(&path, TrafficClass::BEST_EFFORT, sealed);
             }
         }
     }
@@ -178,7 +180,8 @@ impl Worker {
         let address = socket.local_addr();
         let descriptor = socket.as_raw_fd();
         // Before it is registered, so that its first event finds it.
-        let place = self.relays.insert(relay, socket);
+        let attention = Attention::new(self.now.moment, self.relay_options.class);
+        let place = self.relays.insert(relay, socket, attention);
         let token = Token::Relay(place).into();
         let registry = self.poll.registry();
         if registry.register(&mut SourceFd(&descriptor), token, Interest::READABLE).is_err() {

@@ -8,6 +8,7 @@
 use std::io;
 use std::mem;
 
+use crate::net::TrafficClass;
 use crate::net::pipe::{Next, Pipe};
 use crate::net::tcp::{Connection, lacks_room};
 use crate::turn::{ConnectError, ConnectionBind, ConnectionId, Path, PeerAddr, RelayId};
@@ -209,7 +210,7 @@ impl Worker {
             Errand::Bind(bind) => self.core.handle_connection_bind(self.now, path, bind),
             Errand::Move(_, message) => {
                 self.make_room();
-                self.passed_on(path, message);
+                self.passed_on(path, TrafficClass::BEST_EFFORT, message);
             }
         }
         self.act();

@@ -6,8 +6,8 @@
 use std::mem;
 use std::net::SocketAddr;
 
-use crate::net::Datagram;
 use crate::net::dtls::{ClientHello, Read, Unsent};
+use crate::net::{Datagram, TrafficClass};
 use crate::turn::{FiveTuple, Path, Transport};
 use crate::worker::sessions::Due;
 use crate::worker::token::{Place, Way};
@@ -19,7 +19,7 @@ impl Worker {
         let client = self.received.datagram(slot).source;
         let tuple = FiveTuple { transport: Transport::Dtls, client, server };
         let known = self.sessions.of(&tuple);
-        let Datagram { bytes, .. } = self.received.datagram(slot);
+        let Datagram { bytes, class, .. } = self.received.datagram(slot);
         match (ClientHello::read(bytes), known) {
             (Some(hello), known)
                 if !known.is_some_and(|place| self.sessions.began_with(place, &hello)) =>
@@ -28,7 +28,7 @@ impl Worker {
             }
             (_, Some(place)) => {
                 self.sessions.wires.arrive(bytes);
-                self.serve_session(place);
+                self.serve_session(place, class);
             }
             // A record of a session that has ended, or no DTLS at all.
             (_, None) => self.stats.dtls.strangers += 1,
@@ -49,7 +49,7 @@ impl Worker {
         let now = self.now.moment;
         if let Some(length) = self.sessions.ask(now, &tuple, &hello, self.send.space()) {
             self.stats.dtls.cookies += 1;
-            let envelope = self.envelope(listener, &tuple);
+            let envelope = self.envelope(listener, &tuple, TrafficClass::BEST_EFFORT);
             self.send.push_space(envelope, length);
             return;
         }
@@ -60,7 +60,7 @@ impl Worker {
         self.stats.dtls.handshakes_displaced += u64::from(self.sessions.make_way(&tuple));
         let stats = &mut self.stats.dtls;
         let begun = self.sessions.begin(now, tuple, listener, &hello, stats);
-        self.post(listener, &tuple);
+        self.post(listener, &tuple, TrafficClass::BEST_EFFORT);
         let Some(client) = begun else { return };
         if let Some(old) = self.sessions.of(&tuple) {
             self.forget_session(old);
@@ -70,7 +70,7 @@ impl Worker {
     }
 
     /// Lets a session read what lies in the wires, and the core what it reads.
-    fn serve_session(&mut self, place: Place) {
+    fn serve_session(&mut self, place: Place, class: TrafficClass) {
         let mut plain = mem::take(&mut self.sessions.plain);
         // What the core makes of one message may end the session before the next.
         while let Some((client, wires)) = self.sessions.get(place) {
@@ -79,7 +79,7 @@ impl Worker {
             if let Read::Message(_) = read {
                 client.last_message = self.now.moment;
             }
-            self.post(listener, &tuple);
+            self.post(listener, &tuple, TrafficClass::BEST_EFFORT);
             match read {
                 Read::Message(length) => {
                     let path = Path { link: Way::to_session(place).into(), tuple };
@@ -87,7 +87,7 @@ impl Worker {
                     self.make_room();
                     let space = self.send.space();
                     let verdict = self.core.handle_client(self.now, path, message, space);
-                    self.carry(verdict, Packet::Frame(message), Some(path));
+                    self.carry(verdict, Packet::Frame(message, class), Some(path));
                     self.act();
                 }
                 Read::Nothing => break,
@@ -109,21 +109,26 @@ impl Worker {
         }
     }
 
-    /// Sends a message that consists of `parts` and was sealed to this result.
-    pub(super) fn sealed(&mut self, path: &Path, sealed: Option<Result<u32, Unsent>>) {
+    /// Sends a message that was sealed to this result.
+    pub(super) fn sealed(
+        &mut self,
+        path: &Path,
+        class: TrafficClass,
+        sealed: Option<Result<u32, Unsent>>,
+    ) {
         match sealed {
-            Some(Ok(listener)) => self.post(listener, &path.tuple),
+            Some(Ok(listener)) => self.post(listener, &path.tuple, class),
             Some(Err(Unsent::TooLong)) => self.stats.drops.too_long += 1,
             Some(Err(Unsent::NotOpen)) | None => self.stats.drops.client_gone += 1,
         }
     }
 
     /// Puts what leaves by the wires into the batch.
-    fn post(&mut self, listener: u32, tuple: &FiveTuple) {
+    fn post(&mut self, listener: u32, tuple: &FiveTuple, class: TrafficClass) {
         let mut wires = mem::take(&mut self.sessions.wires);
         for datagram in wires.leaving() {
             self.make_room();
-            let envelope = self.envelope(listener, tuple);
+            let envelope = self.envelope(listener, tuple, class);
             self.send.push_bytes(envelope, None, datagram, 0);
         }
         wires.clear();
@@ -135,7 +140,7 @@ impl Worker {
         if let Some((client, wires)) = self.sessions.get(place) {
             client.session.close(wires);
             let (listener, tuple) = (client.listener, client.tuple);
-            self.post(listener, &tuple);
+            self.post(listener, &tuple, TrafficClass::BEST_EFFORT);
             self.forget_session(place);
         }
     }
@@ -177,7 +182,7 @@ impl Worker {
         let Some((client, wires)) = self.sessions.get(place) else { return false };
         let hope = client.session.handle_timeout(wires);
         let (listener, tuple) = (client.listener, client.tuple);
-        self.post(listener, &tuple);
+        self.post(listener, &tuple, TrafficClass::BEST_EFFORT);
         hope
     }
 

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use crate::net::Envelope;
+use crate::net::{Envelope, TrafficClass};
 use crate::worker::Worker;
 use crate::worker::token::Token;
 
@@ -20,6 +20,7 @@ impl Worker {
             to,
             from: udp.listener.source_for(from),
             dont_fragment: false,
+            class: TrafficClass::BEST_EFFORT,
         };
         self.send.push_space(envelope, len);
     }

@@ -3,11 +3,13 @@
 
 use std::mem;
 
+use crate::net::TrafficClass;
 use crate::net::relay::Undelivered;
 use crate::turn::{PeerAddr, RelayId};
+use crate::worker::Worker;
+use crate::worker::packet::Packet;
 use crate::worker::relays::Relay;
 use crate::worker::token::Place;
-use crate::worker::{Packet, Worker};
 
 /// Errors that were read in this turn, and at which socket.
 #[derive(Debug, Default)]
@@ -33,7 +35,7 @@ impl Worker {
                 self.make_room();
                 let relay = RelayId(place.index);
                 let verdict = self.core.handle_icmp(self.now, relay, PeerAddr(to), icmp);
-                self.carry(verdict, Packet::Frame(&icmp.value()), None);
+                self.carry(verdict, Packet::Frame(&icmp.value(), TrafficClass::BEST_EFFORT), None);
             }
         }
         self.errors.heard = heard;

@@ -26,6 +26,7 @@
 //! allocation the [`Quota`] and the [`Shelf`] of reserved sockets, of a connection the [`Crowd`].
 
 mod act;
+mod attention;
 mod clock;
 mod connections;
 mod crowd;
@@ -39,6 +40,7 @@ mod lobby;
 mod mailbox;
 mod moderation;
 mod outlets;
+mod packet;
 mod parcel;
 mod peers;
 mod places;
@@ -77,11 +79,12 @@ pub use stats::{Drops, DtlsStats, Snapshot, Stats, Traffic};
 
 use crate::net::output::Kind;
 use crate::net::tls::Keyring;
-use crate::net::{Datagram, Envelope, Outlet, RecvBatch, SendBatch};
+use crate::net::{Datagram, Envelope, Outlet, RecvBatch, SendBatch, TrafficClass};
 use crate::net::{relay, tcp, udp};
 use crate::turn::{FiveTuple, Moment, Now, Path, PeerAddr, RelayId, Server, Transport, Verdict};
 use crate::wire::method::message_type;
 use crate::wire::{Class, Header, Method};
+use attention::Attention;
 use clock::Clock;
 use connections::Connections;
 use icmp::Errors;
@@ -90,6 +93,7 @@ use lobby::Lobby;
 use mailbox::Inbox;
 use moderation::Moderation;
 use outlets::Sockets;
+use packet::Packet;
 use parcel::{Bound, Parcels};
 use peers::Peers;
 use proxied::Proxied;
@@ -153,6 +157,7 @@ struct Udp {
     listener: udp::Listener,
     queued: bool,
     is_dtls: bool,
+    attention: Attention,
 }
 
 /// A listener for TCP, or for TLS where it has a keyring.
@@ -160,15 +165,6 @@ struct Tcp {
     listener: tcp::Listener,
     keyring: Option<Arc<Keyring>>,
     queued: bool,
-}
-
-/// Where the bytes are that a verdict speaks of.
-#[derive(Clone, Copy)]
-enum Packet<'a> {
-    /// In this slot of the received batch.
-    Slot(usize),
-    /// A frame of a stream.
-    Frame(&'a [u8]),
 }
 
 impl Worker {
@@ -212,6 +208,9 @@ impl Worker {
                 let key = Token::Udp(index as u32).into();
                 let received = udp.listener.receive(&mut self.received, key, share);
                 udp.queued = !received.emptied;
+                if let Some(wanted) = udp.attention.learn(self.now.moment, &received) {
+                    udp.listener.report_class(wanted);
+                }
                 self.stats.udp.received(received.datagrams as u64, received.bytes);
                 self.stats.received(&received);
             }
@@ -233,6 +232,9 @@ impl Worker {
                     let share = (self.received.room() / left).max(SHARE_MIN);
                     let received = relay.socket.receive(&mut self.received, token.into(), share);
                     relay.queued = !received.emptied || relay.failing;
+                    if let Some(wanted) = relay.attention.learn(self.now.moment, &received) {
+                        relay.socket.report_class(wanted);
+                    }
                     if relay.queued {
                         self.ready.push_back(token);
                     }
@@ -308,7 +310,7 @@ impl Worker {
     #[inline]
     fn decide_datagram(&mut self, slot: usize) {
         self.make_room();
-        let Datagram { socket, source, destination, bytes } = self.received.datagram(slot);
+        let Datagram { socket, source, destination, bytes, .. } = self.received.datagram(slot);
         match Token::from(socket) {
             Token::Udp(index) => {
                 let udp = &self.udp[index as usize];
@@ -351,20 +353,24 @@ impl Worker {
                     return;
                 };
                 let socket = Token::Relay(place).into();
-                let envelope = Envelope { socket, to: peer.0, from: None, dont_fragment };
+                let class = self.class_of(packet);
+                let envelope = Envelope { socket, to: peer.0, from: None, dont_fragment, class };
                 let range = payload.into();
                 match packet {
                     Packet::Slot(slot) => self.send.push_slot(envelope, None, slot, range, 0),
-                    Packet::Frame(frame) => self.send.push_bytes(envelope, None, &frame[range], 0),
+                    Packet::Frame(frame, _) => {
+                        self.send.push_bytes(envelope, None, &frame[range], 0);
+                    }
                 }
             }
             Verdict::ToNeighbour { core, from, to, payload } => {
                 let bytes = match packet {
                     Packet::Slot(slot) => self.received.datagram(slot).bytes,
-                    Packet::Frame(frame) => frame,
+                    Packet::Frame(frame, _) => frame,
                 };
+                let class = self.class_of(packet);
                 let bound = Bound::Relay { from, to };
-                let packed = self.parcels.pack(core, bound, &bytes[Range::from(payload)]);
+                let packed = self.parcels.pack(core, bound, class, &bytes[Range::from(payload)]);
                 self.packed(core, packed);
             }
             Verdict::ToCore { core } => {
@@ -382,7 +388,7 @@ impl Worker {
     fn reply(&mut self, path: Path, len: usize) {
         match Way::from(path.link) {
             Way::Udp(index) => {
-                let envelope = self.envelope(index, &path.tuple);
+                let envelope = self.envelope(index, &path.tuple, TrafficClass::BEST_EFFORT);
                 self.send.push_space(envelope, len);
             }
             Way::Connection { .. } => {
@@ -396,7 +402,7 @@ impl Worker {
             Way::Dtls { .. } => {
                 let answer = &self.send.space()[..len];
                 let sealed = self.sessions.seal(&path, [answer, &[], &[]]);
-                self.sealed(&path, sealed);
+                self.sealed(&path, TrafficClass::BEST_EFFORT, sealed);
             }
         }
     }
@@ -410,24 +416,25 @@ impl Worker {
         range: Range<usize>,
         padding: u8,
     ) {
+        let class = self.class_of(packet);
         match (Way::from(path.link), packet) {
             (Way::Udp(index), Packet::Slot(slot)) => {
-                let envelope = self.envelope(index, &path.tuple);
+                let envelope = self.envelope(index, &path.tuple, class);
                 self.send.push_slot(envelope, Some(header), slot, range, padding);
             }
-            (Way::Udp(index), Packet::Frame(frame)) => {
-                let envelope = self.envelope(index, &path.tuple);
+            (Way::Udp(index), Packet::Frame(frame, _)) => {
+                let envelope = self.envelope(index, &path.tuple, class);
                 self.send.push_bytes(envelope, Some(header), &frame[range], padding);
             }
             (way, packet) => {
                 let bytes = match packet {
                     Packet::Slot(slot) => &self.received.datagram(slot).bytes[range],
-                    Packet::Frame(frame) => &frame[range],
+                    Packet::Frame(frame, _) => &frame[range],
                 };
                 let parts = [&header[..], bytes, &[0; 3][..usize::from(padding)]];
                 if let Way::Dtls { .. } = way {
                     let sealed = self.sessions.seal(&path, parts);
-                    return self.sealed(&path, sealed);
+                    return self.sealed(&path, class, sealed);
                 }
                 let pushed = self
                     .connections

@@ -1,6 +1,6 @@
 //! What a batch leaves by.
 
-use crate::net::{Envelope, Outlet, Outlets, SocketKey, Tally};
+use crate::net::{Envelope, Outlet, Outlets, SocketKey, Tally, TrafficClass};
 use crate::turn::FiveTuple;
 use crate::worker::relays::Relays;
 use crate::worker::stats::Stats;
@@ -40,13 +40,19 @@ impl Outlets for Sockets<'_> {
 
 impl Worker {
     /// What leaves by a UDP listener for a client.
-    pub(super) fn envelope(&self, listener: u32, tuple: &FiveTuple) -> Envelope {
+    pub(super) fn envelope(
+        &self,
+        listener: u32,
+        tuple: &FiveTuple,
+        class: TrafficClass,
+    ) -> Envelope {
         let from = self.udp.get(listener as usize);
         Envelope {
             socket: Token::Udp(listener).into(),
             to: self.proxied.way_to(tuple.client, tuple.server),
             from: from.and_then(|udp| udp.listener.source_for(tuple.server)),
             dont_fragment: false,
+            class,
         }
     }
 }

@@ -6,9 +6,11 @@ use std::mem;
 use std::net::SocketAddr;
 use std::ops::Range;
 
+use crate::net::{Datagram, TrafficClass};
 use crate::turn::{CoreId, Path, RelayedAddr, Verdict};
+use crate::worker::Worker;
 use crate::worker::mailbox::{Errand, Mailbox};
-use crate::worker::{Packet, Worker};
+use crate::worker::packet::Packet;
 
 /// Payloads and packets for one other worker.
 #[derive(Debug, Default)]
@@ -21,6 +23,7 @@ pub(super) struct Parcel {
 #[derive(Clone, Copy, Debug)]
 struct Item {
     bound: Bound,
+    class: TrafficClass,
     end: usize,
 }
 
@@ -35,9 +38,9 @@ pub(super) enum Bound {
 }
 
 impl Parcel {
-    fn push(&mut self, bound: Bound, bytes: &[u8]) {
+    fn push(&mut self, bound: Bound, class: TrafficClass, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
-        self.items.push(Item { bound, end: self.bytes.len() });
+        self.items.push(Item { bound, class, end: self.bytes.len() });
     }
 
     fn is_full(&self) -> bool {
@@ -54,11 +57,9 @@ impl Parcel {
     }
 
     /// All of it in the order in which it came, with its bytes.
-    fn items(&self) -> impl Iterator<Item = (Bound, Range<usize>)> {
+    fn items(&self) -> impl Iterator<Item = (&Item, Range<usize>)> {
         let mut start = 0;
-        self.items
-            .iter()
-            .map(move |item| (item.bound, mem::replace(&mut start, item.end)..item.end))
+        self.items.iter().map(move |item| (item, mem::replace(&mut start, item.end)..item.end))
     }
 }
 
@@ -94,11 +95,17 @@ impl Parcels {
     }
 
     /// Packs something for `core`.
-    pub(super) fn pack(&mut self, core: CoreId, bound: Bound, bytes: &[u8]) -> Packed {
+    pub(super) fn pack(
+        &mut self,
+        core: CoreId,
+        bound: Bound,
+        class: TrafficClass,
+        bytes: &[u8],
+    ) -> Packed {
         let Some(parcel) = self.outgoing.get_mut(usize::from(core.0)) else {
             return Packed::Nowhere;
         };
-        parcel.push(bound, bytes);
+        parcel.push(bound, class, bytes);
         self.any = true;
         if parcel.is_full() { Packed::Full } else { Packed::Waits }
     }
@@ -147,12 +154,12 @@ impl Worker {
     pub(super) fn pass_on(&mut self, core: CoreId, path: Path, packet: Packet<'_>) {
         match packet {
             Packet::Slot(slot) => {
-                let bytes = self.received.datagram(slot).bytes;
+                let Datagram { class, bytes, .. } = self.received.datagram(slot);
                 let from = self.proxied.way_to(path.tuple.client, path.tuple.server);
-                let packed = self.parcels.pack(core, Bound::Client(path, from), bytes);
+                let packed = self.parcels.pack(core, Bound::Client(path, from), class, bytes);
                 self.packed(core, packed);
             }
-            Packet::Frame(frame) => {
+            Packet::Frame(frame, _) => {
                 if let Some((_, client)) = self.connections.at_end_of(&path) {
                     // When the bytes behind it are back in its hands.
                     client.errand = Some(Errand::Move(core, frame.into()));
@@ -189,12 +196,12 @@ impl Worker {
     }
 
     /// Hands a packet to the core that another worker has got for it.
-    pub(super) fn passed_on(&mut self, path: Path, bytes: &[u8]) {
+    pub(super) fn passed_on(&mut self, path: Path, class: TrafficClass, bytes: &[u8]) {
         let space = self.send.space();
         match self.core.handle_client(self.now, path, bytes, space) {
             // By now the client is elsewhere again; nothing goes round in circles.
             Verdict::ToCore { .. } => self.stats.drops.passed_on_twice += 1,
-            verdict => self.carry(verdict, Packet::Frame(bytes), Some(path)),
+            verdict => self.carry(verdict, Packet::Frame(bytes, class), Some(path)),
         }
     }
 
@@ -204,17 +211,17 @@ impl Worker {
         for parcel in arrived.drain(..) {
             let count = parcel.len() as u32;
             self.handled = (self.handled.0 + count, self.handled.1 + count);
-            for (bound, range) in parcel.items() {
+            for (&Item { bound, class, .. }, range) in parcel.items() {
                 self.make_room();
                 let bytes = &parcel.bytes[range];
                 match bound {
                     Bound::Relay { from, to } => {
                         let verdict = self.core.handle_neighbour(self.now, from, to, bytes.len());
-                        self.carry(verdict, Packet::Frame(bytes), None);
+                        self.carry(verdict, Packet::Frame(bytes, class), None);
                     }
                     Bound::Client(path, from) => {
                         self.proxied.came_from(path.tuple.client, path.tuple.server, from);
-                        self.passed_on(path, bytes);
+                        self.passed_on(path, class, bytes);
                     }
                 }
                 self.act();

@@ -2,6 +2,7 @@
 
 use crate::net::relay::RelaySocket;
 use crate::turn::RelayId;
+use crate::worker::attention::Attention;
 use crate::worker::token::Place;
 
 /// Relay sockets by [`RelayId`]. A place that is used again has another generation, so that
@@ -26,6 +27,8 @@ pub(super) struct Relay {
     pub queued: bool,
     /// The kernel has said that datagrams have met errors.
     pub failing: bool,
+    /// Whether it is asked for traffic classes.
+    pub attention: Attention,
 }
 
 impl Relays {
@@ -35,7 +38,12 @@ impl Relays {
     }
 
     /// Puts a socket where the core wants it. What was there is closed.
-    pub(super) fn insert(&mut self, id: RelayId, socket: RelaySocket) -> Place {
+    pub(super) fn insert(
+        &mut self,
+        id: RelayId,
+        socket: RelaySocket,
+        attention: Attention,
+    ) -> Place {
         // The core numbers its relay sockets densely, so the table is as long as there were
         // sockets at a time.
         while self.slots.len() <= id.0 as usize {
@@ -45,7 +53,7 @@ impl Relays {
         let slot = &mut self.slots[id.0 as usize];
         self.open += usize::from(slot.relay.is_none());
         slot.place = slot.place.next();
-        slot.relay = Some(Relay { socket, queued: false, failing: false });
+        slot.relay = Some(Relay { socket, queued: false, failing: false, attention });
         slot.place
     }
 
@@ -73,7 +81,7 @@ impl Relays {
 mod tests {
     use super::*;
     use crate::net::relay::Options;
-    use crate::turn::RelayedAddr;
+    use crate::turn::{Moment, RelayedAddr};
 
     #[test]
     fn the_name_of_a_closed_socket_finds_nothing_when_its_place_is_used_again() {
@@ -81,12 +89,13 @@ mod tests {
             let local = RelayedAddr("127.0.0.1:0".parse().unwrap());
             RelaySocket::open(local, Options::default()).unwrap()
         };
+        let attention = Attention::new(Moment::default(), false);
         let mut relays = Relays::default();
-        let old = relays.insert(RelayId(3), open());
+        let old = relays.insert(RelayId(3), open(), attention);
         assert!(relays.get(old).is_some());
         assert!(relays.remove(RelayId(3)).is_some());
         assert!(relays.get(old).is_none());
-        let new = relays.insert(RelayId(3), open());
+        let new = relays.insert(RelayId(3), open(), attention);
         assert!(relays.get(old).is_none());
         assert!(relays.get(new).is_some());
         assert_eq!((relays.len(), relays.place(RelayId(2))), (1, None));

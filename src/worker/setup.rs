@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use crate::net::tls::Keyring;
 use crate::net::{RecvBatch, SendBatch, relay, tcp, udp};
 use crate::turn::{self, Lifetime, Server};
+use crate::worker::attention::Attention;
 use crate::worker::clock::Clock;
 use crate::worker::connections::Connections;
 use crate::worker::crowd::{Crowd, CrowdLimits};
@@ -178,7 +179,8 @@ impl Worker {
         let (requests, media): (Vec<_>, Vec<_>) =
             setup.udp.into_iter().map(|pair| (pair.requests, pair.media)).unzip();
         let udp_requests = if media.iter().any(Option::is_some) { requests.len() } else { 0 };
-        let udp = |is_dtls| move |listener| Udp { listener, queued: false, is_dtls };
+        let attention = Attention::new(clock.now().moment, setup.relay.class);
+        let udp = |is_dtls| move |listener| Udp { listener, queued: false, is_dtls, attention };
         let sessions = Sessions::new(setup.dtls.as_ref(), setup.idle);
         let dtls = setup.dtls.into_iter().flat_map(|dtls| dtls.listeners).map(udp(true));
         let tcp = |listener| Tcp { listener, keyring: None, queued: false };

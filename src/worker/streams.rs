@@ -4,13 +4,15 @@
 use std::io;
 use std::mem;
 
+use crate::net::TrafficClass;
 use crate::net::output::Pushed;
 use crate::net::tcp::{Arrived, Connection, Cut, Deframer, lacks_room};
 use crate::net::tls::Speech;
 use crate::turn::{Lifetime, Path};
+use crate::worker::Worker;
 use crate::worker::crowd::Refused;
+use crate::worker::packet::Packet;
 use crate::worker::token::{Place, Token, Way};
-use crate::worker::{Packet, Worker};
 
 impl Worker {
     /// Gives each listener and connection whose turn it is a bounded piece of work.
@@ -225,7 +227,7 @@ impl Worker {
         self.stats.tcp.received(1, frame.len() as u64);
         self.make_room();
         let verdict = self.core.handle_client(self.now, path, frame, self.send.space());
-        self.carry(verdict, Packet::Frame(frame), Some(path));
+        self.carry(verdict, Packet::Frame(frame, TrafficClass::BEST_EFFORT), Some(path));
         self.act();
         self.connections.get(place).is_some_and(|client| client.errand.is_none())
     }

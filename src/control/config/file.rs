@@ -36,6 +36,7 @@ pub(super) struct File {
     pub(super) gso: String,
     pub(super) gro: String,
     pub(super) gather: bool,
+    pub(super) dscp: bool,
     pub(super) steer: bool,
     pub(super) software: String,
     pub(super) listen: Listen,
@@ -60,6 +61,7 @@ impl Default for File {
             gso: "auto".to_owned(),
             gro: "auto".to_owned(),
             gather: true,
+            dscp: true,
             steer: true,
             software: "authenticated".to_owned(),
             listen: Listen::default(),
@@ -419,8 +421,8 @@ mod tests {
     }
 
     /// The keys of the top level that are no sections.
-    const SINGLE: [&str; 8] =
-        ["realm", "workers", "drain_secs", "gso", "gro", "gather", "steer", "software"];
+    const SINGLE: [&str; 9] =
+        ["realm", "workers", "drain_secs", "gso", "gro", "gather", "dscp", "steer", "software"];
 
     #[test]
     fn every_section_of_the_file_is_listed() {

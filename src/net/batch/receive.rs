@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
 
 use crate::net::batch::SocketKey;
+use crate::net::class::TrafficClass;
 use crate::net::sys::{Arrival, RecvArrays};
 
 /// Datagrams as they were received, with room for [`RecvBatch::BUFFERS`] of any size, or for many
@@ -34,6 +35,7 @@ struct Slot {
     len: usize,
     source: SocketAddr,
     destination: Option<IpAddr>,
+    class: TrafficClass,
 }
 
 impl Slot {
@@ -42,6 +44,7 @@ impl Slot {
             socket: self.socket,
             source: self.source,
             destination: self.destination,
+            class: self.class,
             bytes: &bytes[self.start..][..self.len],
         }
     }
@@ -56,6 +59,9 @@ pub struct Datagram<'a> {
     pub source: SocketAddr,
     /// The local address it was sent to, where its socket reports that.
     pub destination: Option<IpAddr>,
+    /// The traffic class that what it carries goes on with; best effort where its socket does not
+    /// report it.
+    pub class: TrafficClass,
     /// All of it.
     pub bytes: &'a [u8],
 }
@@ -86,6 +92,8 @@ pub struct Received {
     /// The socket has nothing more; it will be announced as readable when it has. No further call
     /// is needed to hear that.
     pub emptied: bool,
+    /// Some of them had a traffic class of their own, as far as the socket reports that.
+    pub marked: bool,
     /// Datagrams that did not fit a slot, and were dropped: nothing is ever passed on cut.
     pub truncated: u64,
     /// Errors that earlier datagrams caused (a peer's ICMP messages), passed over.
@@ -263,8 +271,10 @@ impl RecvBatch {
     ) {
         self.buffers = first + count;
         for index in 0..count {
-            let Arrival { len, source, destination, truncated, segment, lost } =
+            let Arrival { len, source, destination, truncated, segment, class, lost } =
                 self.arrays.arrival(index);
+            received.marked |= class != 0;
+            let class = TrafficClass::carried(class);
             self.filled += len;
             received.bytes += len as u64;
             received.lost += lost.map_or(0, |total| losses.advance(total));
@@ -278,7 +288,7 @@ impl RecvBatch {
             // An empty datagram is one, too.
             for at in (0..len.max(1)).step_by(segment) {
                 let (start, len) = (buffer + at, segment.min(len - at));
-                self.slots.push(Slot { socket: key, start, len, source, destination });
+                self.slots.push(Slot { socket: key, start, len, source, destination, class });
                 received.datagrams += 1;
             }
         }

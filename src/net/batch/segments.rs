@@ -3,6 +3,7 @@
 //! The kernel walks its stack once for such a message, not once for each datagram; it is most of
 //! what a relay can save. The receiver sees single datagrams, as they would have been sent.
 
+use crate::net::class::TrafficClass;
 use crate::net::sys::Outgoing;
 
 /// What a socket is trusted to send as segments. What the kernel once refused is not tried again.
@@ -45,6 +46,7 @@ pub(super) struct Joining<I> {
 struct Current {
     to: std::net::SocketAddr,
     from: Option<std::net::IpAddr>,
+    class: TrafficClass,
     segment: usize,
     count: usize,
     bytes: usize,
@@ -65,6 +67,7 @@ impl<'a, I: Iterator<Item = Outgoing<'a>>> Iterator for Joining<I> {
         let fits = |run: &Current| {
             run.to == datagram.to
                 && run.from == datagram.from
+                && run.class == datagram.class
                 && run.count < SEGMENTS_MAX
                 && (1..=run.segment).contains(&length)
                 && run.bytes + length <= MESSAGE_BYTES_MAX
@@ -78,8 +81,8 @@ impl<'a, I: Iterator<Item = Outgoing<'a>>> Iterator for Joining<I> {
                 run.bytes += length;
             }
             run if (1..=self.limit.max).contains(&length) => {
-                let Outgoing { to, from, .. } = datagram;
-                *run = Some(Current { to, from, segment: length, count: 1, bytes: length });
+                let Outgoing { to, from, class, .. } = datagram;
+                *run = Some(Current { to, from, class, segment: length, count: 1, bytes: length });
             }
             run => *run = None,
         }

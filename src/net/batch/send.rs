@@ -8,6 +8,7 @@ use std::os::fd::BorrowedFd;
 
 use crate::net::batch::segments::{Joining, Segments};
 use crate::net::batch::{RecvBatch, SocketKey};
+use crate::net::class::TrafficClass;
 use crate::net::sys::{Fate, Outgoing, SendArrays};
 use crate::wire::Header;
 
@@ -67,6 +68,8 @@ pub struct Envelope {
     pub from: Option<IpAddr>,
     /// Whether DF must be set; if not, it must be clear.
     pub dont_fragment: bool,
+    /// The traffic class.
+    pub class: TrafficClass,
 }
 
 /// Datagrams that are to leave.
@@ -378,6 +381,7 @@ impl Entry {
         Outgoing {
             to: self.envelope.to,
             from: self.envelope.from,
+            class: self.envelope.class,
             parts: [
                 self.header.as_deref().unwrap_or_default(),
                 payload,

@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 
 use super::*;
 
+use crate::net::class::TrafficClass;
 use crate::net::offload::Offload;
 use crate::net::relay::{Options, RelaySocket};
 use crate::net::sys::{Fragmentation, fragmentation, wait_readable};
@@ -45,7 +46,7 @@ fn client(address: &str) -> UdpSocket {
 }
 
 fn envelope(to: SocketAddr) -> Envelope {
-    Envelope { socket: KEY, to, from: None, dont_fragment: false }
+    Envelope { socket: KEY, to, from: None, dont_fragment: false, class: TrafficClass::BEST_EFFORT }
 }
 
 fn receive(listener: &mut Listener, batch: &mut RecvBatch) -> Received {
@@ -178,6 +179,25 @@ fn the_error_of_one_peer_costs_no_datagram_of_another() {
 }
 
 #[test]
+fn a_run_ends_where_the_class_changes() {
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let (received, mut send) = (RecvBatch::new(), SendBatch::new());
+        let (mut listener, client) = (listener(address), client(address));
+        let to = envelope(client.local_addr().unwrap());
+        for class in [0, 0, 0xB8, 0xB8, 0xB8, 0, 2, 2] {
+            let class = TrafficClass::carried(class);
+            send.push_bytes(Envelope { class, ..to }, None, b"equally long", 0);
+        }
+        let tally = flush(&mut send, &received, &mut listener);
+        assert_eq!((tally.packets, tally.messages), (8, 4));
+        let mut buffer = [0; 64];
+        for _ in 0..8 {
+            assert_eq!(client.recv(&mut buffer).unwrap(), 12);
+        }
+    }
+}
+
+#[test]
 fn packets_for_a_closed_socket_are_dropped() {
     let (received, mut send) = (RecvBatch::new(), SendBatch::new());
     let mut listener = listener("127.0.0.1:0");
@@ -239,7 +259,7 @@ fn df_is_set_for_the_datagrams_that_ask_for_it_and_for_no_others() {
 /// Sends datagrams of these sizes to one client, and says in how many messages they left.
 fn messages_for(sizes: &[usize], offload: Offload) -> (Tally, Vec<usize>) {
     let any = "127.0.0.1:0".parse().unwrap();
-    let options = udp::Options { offload, steering: None };
+    let options = udp::Options { offload, ..udp::Options::default() };
     let mut listener = bind_udp(any, 1, options).unwrap().remove(0).requests;
     let client = client("127.0.0.1:0");
     let to = envelope(client.local_addr().unwrap());

@@ -85,6 +85,23 @@ pub(in crate::net) fn report_destination(socket: BorrowedFd<'_>, ipv6: bool) -> 
     }
 }
 
+/// Has the socket report the traffic class of each datagram, or no longer.
+///
+/// # Errors
+///
+/// That of `setsockopt`.
+pub(in crate::net) fn report_class(
+    socket: BorrowedFd<'_>,
+    ipv6: bool,
+    wanted: bool,
+) -> io::Result<()> {
+    if ipv6 {
+        set_int(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, wanted.into())
+    } else {
+        set_int(socket, libc::IPPROTO_IP, libc::IP_RECVTOS, wanted.into())
+    }
+}
+
 /// Makes the socket keep the ICMP errors that its datagrams meet, in a queue of their own.
 ///
 /// # Errors
