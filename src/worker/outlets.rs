@@ -40,6 +40,7 @@ impl Outlets for Sockets<'_> {
 
 impl Worker {
     /// What leaves by a UDP listener for a client.
+    #[inline]
     pub(super) fn envelope(
         &self,
         listener: u32,
