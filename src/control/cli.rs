@@ -192,7 +192,7 @@ impl Cli {
         };
         writeln!(out, "{ruling}")?;
         if peer.port.is_none()
-            && acl.permits(SocketAddr::new(peer.ip, 0), false) == Some(Ports::Judged)
+            && acl.permits(SocketAddr::new(peer.ip, 0), false) == Some(Ports::AllButListening)
         {
             let ports: Vec<_> = acl.listening_ports.iter().map(ToString::to_string).collect();
             writeln!(out, "except for ports that this server listens on: {}", ports.join(", "))?;

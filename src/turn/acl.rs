@@ -63,8 +63,11 @@ pub enum Rule {
 pub enum Ports {
     /// All of them.
     All,
-    /// One of this server's own addresses: each packet's port is judged.
-    Judged,
+    /// One of this server's own addresses, which the operator allows: all but the ports that it
+    /// listens on.
+    AllButListening,
+    /// One of this server's own addresses: those that are relayed addresses at the time.
+    Relays,
 }
 
 impl Acl {
@@ -74,15 +77,20 @@ impl Acl {
         if own_relay {
             return Ruling { allowed: true, rule: Rule::OwnRelay, address: peer.ip() };
         }
-        // A listener on a wildcard answers on every loopback address, and on the unspecified one.
+        match self.own_form(peer.ip()) {
+            Some(address) if self.listening_ports.contains(&peer.port()) => {
+                Ruling { allowed: false, rule: Rule::OwnListener, address }
+            }
+            _ => self.judge_ip(peer.ip()),
+        }
+    }
+
+    /// The first form of an address that this host itself answers at. A listener on a wildcard
+    /// answers on every loopback address, and on the unspecified one.
+    fn own_form(&self, ip: IpAddr) -> Option<IpAddr> {
         let is_here =
             |form: &IpAddr| form.is_loopback() || form.is_unspecified() || self.own.contains(form);
-        if self.listening_ports.contains(&peer.port())
-            && let Some(address) = Forms::of(peer.ip()).find(is_here)
-        {
-            return Ruling { allowed: false, rule: Rule::OwnListener, address };
-        }
-        self.judge_ip(peer.ip())
+        Forms::of(ip).find(is_here)
     }
 
     /// Judges an address whatever the port. Of several forms the first that is denied decides.
@@ -100,14 +108,13 @@ impl Acl {
     /// Which ports a permission for `peer` would open; `None` where it must be refused (403).
     ///
     /// A permission is for an address (RFC 8656 §9), so the port is a hint only where the address
-    /// is our own: then what the client asked for must be reachable, and each packet is judged.
+    /// is our own: then what the client asked for must be reachable, and each packet's port counts.
     pub fn permits(&self, peer: SocketAddr, own_relay: bool) -> Option<Ports> {
-        if own_relay {
-            return Some(Ports::Judged);
+        if !self.judge_ip(peer.ip()).allowed {
+            return own_relay.then_some(Ports::Relays);
         }
-        let allowed = self.judge_ip(peer.ip()).allowed;
-        let own = Forms::of(peer.ip()).any(|form| self.own.contains(&form));
-        allowed.then_some(if own { Ports::Judged } else { Ports::All })
+        let own = own_relay || self.own_form(peer.ip()).is_some();
+        Some(if own { Ports::AllButListening } else { Ports::All })
     }
 
     /// Notes an address that has turned out to be this server's own.
@@ -302,15 +309,20 @@ mod tests {
     }
 
     #[test]
-    fn a_permission_for_an_own_address_is_judged_packet_by_packet() {
+    fn a_permission_for_an_own_address_opens_some_of_its_ports() {
         let at = |peer: &str| peer.parse().expect("an address and a port");
         assert_eq!(acl().permits(at("8.8.8.8:9"), false), Some(Ports::All));
-        assert_eq!(acl().permits(at("8.0.0.1:9"), true), Some(Ports::Judged));
+        assert_eq!(acl().permits(at("8.0.0.1:9"), true), Some(Ports::Relays));
         assert_eq!(acl().permits(at("8.0.0.1:9"), false), None);
         let mut allowed = acl();
         allowed.allow.push("8.0.0.1/32".parse().expect("a range"));
-        assert_eq!(allowed.permits(at("8.0.0.1:9"), false), Some(Ports::Judged));
-        assert_eq!(acl().permits(at("10.2.0.1:50000"), true), Some(Ports::Judged));
+        assert_eq!(allowed.permits(at("8.0.0.1:9"), false), Some(Ports::AllButListening));
+        assert_eq!(allowed.permits(at("8.0.0.1:9"), true), Some(Ports::AllButListening));
+        assert_eq!(acl().permits(at("10.2.0.1:50000"), true), Some(Ports::Relays));
         assert_eq!(acl().permits(at("10.2.0.1:50000"), false), None);
+        allowed.allow.push("127.0.0.0/8".parse().expect("a range"));
+        for loopback in ["127.0.0.9:9", "[::ffff:127.0.0.9]:9"] {
+            assert_eq!(allowed.permits(at(loopback), false), Some(Ports::AllButListening));
+        }
     }
 }

@@ -56,7 +56,7 @@ impl Server {
 
         // A peer that must not be reached: 403.
         let ports = self.permitted_ports(id, peer)?;
-        if !self.may_reach(peer.0) {
+        if !self.may_pass(ports, Protocol::Udp, peer) {
             return reject(ErrorCode::FORBIDDEN);
         }
 

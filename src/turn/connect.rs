@@ -1,9 +1,6 @@
 //! Connect (RFC 6062 §5.2), and connections that come from peers (§5.3).
 
-use rand::RngExt as _;
-
 use crate::turn::Server;
-use crate::turn::acl::Ports;
 use crate::turn::action::{Action, Verdict};
 use crate::turn::connection::{BIND_TIMEOUT, CONNECT_TIMEOUT, Connection, State};
 use crate::turn::moment::Now;
@@ -11,7 +8,6 @@ use crate::turn::request::{Reject, Request, reject};
 use crate::turn::stats::Drop;
 use crate::turn::table::AllocationId;
 use crate::turn::tuple::{ConnectionId, Family, PeerAddr, Protocol, RelayId, RelayedAddr};
-use crate::wire::message::MAGIC_COOKIE;
 use crate::wire::{AttributeType, Class, ErrorCode, MessageWriter, Method};
 
 /// The peer did not accept, or could not be reached.
@@ -51,7 +47,8 @@ impl Server {
 
         // A peer that must not be reached: 403. No permission is asked for: it is the client that
         // wants this connection.
-        if self.is_relay_of(id, peer) || !self.may_connect(peer.0) {
+        let ports = self.permitted_ports(id, peer)?;
+        if !self.may_pass(ports, Protocol::Tcp, peer) {
             return reject(ErrorCode::FORBIDDEN);
         }
 
@@ -148,11 +145,8 @@ impl Server {
 
     fn admit(&mut self, now: Now, relay: RelayId, peer: PeerAddr) -> Result<ConnectionId, Drop> {
         let peer = PeerAddr(self.to_external(RelayedAddr(peer.0)));
-        let (id, allocation, ports) = self.table.permitted(now, relay, peer.0.ip())?;
+        let (id, allocation) = self.hearer(now, relay, peer)?;
         let path = allocation.path;
-        if ports == Ports::Judged && !self.may_connect(peer.0) {
-            return Err(Drop::PeerRefused);
-        }
         // One connection with a peer at a time: what was there before has not ended yet for us.
         if self.connections.has(id, peer) || self.is_full_of_connections(id) {
             self.stats.connections_over_limit += 1;
@@ -162,8 +156,7 @@ impl Server {
         let connection = self.insert_connection(Connection { allocation: id, relay, peer, state });
         self.stats.connection_attempts += 1;
 
-        let mut transaction: [u8; 16] = self.rng.random();
-        transaction[..4].copy_from_slice(&MAGIC_COOKIE);
+        let transaction = self.indication_id();
         let mut bytes = [0; 128];
         let (method, class) = (Method::CONNECTION_ATTEMPT, Class::Indication);
         let mut writer = MessageWriter::new(&mut bytes, method, class, &transaction);

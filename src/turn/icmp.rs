@@ -1,17 +1,13 @@
 //! ICMP errors (RFC 8656 §11.5): what became of a datagram on its way to a peer, told to the client
 //! in a Data indication, as long as there are not too many.
 
-use rand::RngExt as _;
-
 use crate::turn::Server;
-use crate::turn::acl::Ports;
 use crate::turn::action::{PayloadRange, Verdict};
 use crate::turn::moment::{Moment, Now};
 use crate::turn::stats::Drop;
 use crate::turn::tuple::{PeerAddr, RelayId, RelayedAddr};
 use crate::wire::AttributeType;
 use crate::wire::icmp::Icmp;
-use crate::wire::message::MAGIC_COOKIE;
 use crate::wire::writer::data_indication_header;
 
 /// Errors that the client of an allocation is told in a second. Whoever sends faster than its peer
@@ -46,24 +42,16 @@ impl Server {
         }
         let peer = PeerAddr(self.to_external(RelayedAddr(peer.0)));
         // Addresses only: the error may come from any router on the way.
-        let (id, allocation, ports) = match self.table.permitted(now, relay, peer.0.ip()) {
-            Ok(permitted) => permitted,
+        // Of ports of this host no more is told than payloads can find out.
+        let (id, path) = match self.hearer(now, relay, peer) {
+            Ok((id, allocation)) => (id, allocation.path),
             Err(reason) => return self.dropped(reason),
         };
-        if allocation.is_away() {
-            return self.dropped(Drop::ClientAway);
-        }
-        let path = allocation.path;
-        // Of ports of this host no more is told than payloads can find out.
-        if ports == Ports::Judged && !self.may_reach(peer.0) {
-            return self.dropped(Drop::PeerRefused);
-        }
         let told = self.table.get_mut(id).map(|allocation| allocation.told.another(now.moment));
         if told != Some(true) {
             return self.dropped(Drop::IcmpLimit);
         }
-        let mut transaction: [u8; 16] = self.rng.random();
-        transaction[..4].copy_from_slice(&MAGIC_COOKIE);
+        let transaction = self.indication_id();
         // Whether a channel is bound to the peer or not: ChannelData has no room for it.
         let length = Icmp::LENGTH;
         let Some(header) =

@@ -1,15 +1,14 @@
 //! CreatePermission (RFC 8656 §10.2) and the permissions it installs (§9).
 
-use std::net::SocketAddr;
-
 use crate::turn::Server;
 use crate::turn::acl::Ports;
 use crate::turn::action::Verdict;
 use crate::turn::moment::{Lifetime, Now};
 use crate::turn::request::{Reject, Request, reject};
-use crate::turn::table::{AllocationId, Permission};
+use crate::turn::stats::Drop;
+use crate::turn::table::{Allocation, AllocationId, Permission};
 use crate::turn::timer::Timer;
-use crate::turn::tuple::{Family, PeerAddr, Protocol};
+use crate::turn::tuple::{Family, PeerAddr, Protocol, RelayId};
 use crate::wire::{AttributeType, ErrorCode, address};
 
 /// RFC 8656 §9: exactly five minutes.
@@ -86,7 +85,7 @@ impl Server {
             return reject(ErrorCode::FORBIDDEN);
         }
         let protocol = self.table.get(id).map_or(Protocol::Udp, |allocation| allocation.protocol);
-        let own_relay = self.table.owner_by(protocol, self.to_local(peer)).is_some();
+        let own_relay = self.is_own_relay(protocol, peer);
         self.acl.permits(peer.0, own_relay).ok_or(Reject(ErrorCode::FORBIDDEN))
     }
 
@@ -119,15 +118,39 @@ impl Server {
         })
     }
 
-    /// Whether the address is one that this server relays datagrams from, here or elsewhere.
-    pub(super) fn is_own_relay(&self, peer: PeerAddr) -> bool {
-        self.table.owner(self.to_local(peer)).is_some()
+    /// Whether the address is one that this server relays from, here or elsewhere.
+    #[inline]
+    pub(super) fn is_own_relay(&self, protocol: Protocol, peer: PeerAddr) -> bool {
+        self.table.owner_by(protocol, self.to_local(peer)).is_some()
     }
 
-    /// Judges a connection to or from a peer (RFC 6062 §5.2, §5.3).
-    pub(super) fn may_connect(&self, peer: SocketAddr) -> bool {
-        let owner = self.table.owner_by(Protocol::Tcp, self.to_local(PeerAddr(peer)));
-        self.acl.judge(peer, owner.is_some()).allowed
+    /// Whether a permission or channel that opens these ports of the peer's address opens its.
+    #[inline]
+    pub(super) fn may_pass(&self, ports: Ports, protocol: Protocol, peer: PeerAddr) -> bool {
+        match ports {
+            Ports::All => true,
+            Ports::AllButListening if !self.acl.listening_ports.contains(&peer.0.port()) => true,
+            Ports::AllButListening | Ports::Relays => self.is_own_relay(protocol, peer),
+        }
+    }
+
+    /// The allocation whose client hears of what `peer` sends to `relay`, if it may (RFC 8656 §9,
+    /// RFC 6062 §5.3).
+    #[inline]
+    pub(super) fn hearer(
+        &self,
+        now: Now,
+        relay: RelayId,
+        peer: PeerAddr,
+    ) -> Result<(AllocationId, &Allocation), Drop> {
+        let (id, allocation, ports) = self.table.permitted(now, relay, peer.0.ip())?;
+        if allocation.is_away() {
+            return Err(Drop::ClientAway);
+        }
+        if !self.may_pass(ports, allocation.protocol, peer) {
+            return Err(Drop::PeerRefused);
+        }
+        Ok((id, allocation))
     }
 
     /// Whether the address is one that this very allocation relays from.
@@ -140,10 +163,5 @@ impl Server {
             .flatten()
             .filter_map(|relay| self.table.relay(*relay))
             .any(|relay| relay.local == local)
-    }
-
-    /// Judges a packet to or from a peer whose address is one of ours, or not yet judged.
-    pub(super) fn may_reach(&self, peer: SocketAddr) -> bool {
-        self.acl.judge(peer, self.is_own_relay(PeerAddr(peer))).allowed
     }
 }

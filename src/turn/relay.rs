@@ -4,15 +4,15 @@
 use std::net::SocketAddr;
 
 use rand::RngExt as _;
-use rand::rngs::StdRng;
 
 use crate::turn::Server;
 use crate::turn::acl::Ports;
 use crate::turn::action::{PayloadRange, Verdict};
 use crate::turn::moment::Now;
 use crate::turn::stats::Drop;
-use crate::turn::table::{Allocation, Owner};
+use crate::turn::table::{Allocation, Owner, Relay};
 use crate::turn::tuple::{Family, FiveTuple, Path, PeerAddr, Protocol, RelayId, RelayedAddr};
+use crate::wire::address::XorKey;
 use crate::wire::channel_data::{CHANNEL_DATA_HEADER, channel_data_header};
 use crate::wire::message::MAGIC_COOKIE;
 use crate::wire::writer::data_indication_header;
@@ -58,9 +58,6 @@ impl Server {
         if allocation.expiry.of(Family::of(channel.peer.0.ip())) <= now.moment {
             return self.dropped(Drop::NoAllocation);
         }
-        if channel.ports == Ports::Judged && !self.may_reach(channel.peer.0) {
-            return self.dropped(Drop::PeerRefused);
-        }
         let out = Outbound {
             relay: channel.relay,
             peer: channel.peer,
@@ -102,9 +99,6 @@ impl Server {
             _ => return self.dropped(Drop::NoPermission),
         };
         let peer = PeerAddr(peer);
-        if ports == Ports::Judged && (self.is_local(relay, peer) || !self.may_reach(peer.0)) {
-            return self.dropped(Drop::PeerRefused);
-        }
         // Among datagrams it is for IPv4 on both sides alone (§13, §15).
         let is_ipv6 = path.tuple.client.is_ipv6() || peer.0.is_ipv6();
         let is_ignored = is_ipv6 && !path.tuple.transport.is_stream();
@@ -118,24 +112,36 @@ impl Server {
     fn relay_to_peer(&mut self, now: Now, out: Outbound) -> Verdict {
         let Outbound { relay, peer, ports, payload, dont_fragment } = out;
         let length = payload.end - payload.start;
+        // Relays of ours lie on addresses of ours, whose every port is judged.
+        let owner = match ports {
+            Ports::All => None,
+            Ports::AllButListening | Ports::Relays => self.table.owner(self.to_local(peer)),
+        };
+        let Some(owner) = owner else {
+            if !self.may_pass(ports, Protocol::Udp, peer) {
+                return self.dropped(Drop::PeerRefused);
+            }
+            self.count_to_peer(length);
+            // Only a relay of ours is translated: anything else was judged as it was written.
+            return Verdict::ToPeer { relay, peer, payload, dont_fragment };
+        };
+        let to = self.to_local(peer);
+        let Some(&Relay { local: from, .. }) = self.table.relay(relay).filter(|it| it.local != to)
+        else {
+            return self.dropped(Drop::PeerRefused);
+        };
+        self.count_to_peer(length);
+        match owner {
+            _ if length > longest(from) => self.dropped(Drop::TooLong),
+            Owner::Here(far) => self.relay_to_client(now, far, PeerAddr(from.0), payload),
+            Owner::Elsewhere(core) => Verdict::ToNeighbour { core, from, to, payload },
+        }
+    }
+
+    #[inline]
+    fn count_to_peer(&mut self, length: u32) {
         self.stats.packets_to_peer += 1;
         self.stats.bytes_to_peer += u64::from(length);
-        // Relays of ours lie on addresses of ours, whose every packet is judged.
-        if ports != Ports::Judged {
-            return Verdict::ToPeer { relay, peer, payload, dont_fragment };
-        }
-        let local = self.to_local(peer);
-        match (self.table.owner(local), self.table.relay(relay)) {
-            (Some(_), Some(near)) if length > longest(near.local) => self.dropped(Drop::TooLong),
-            (Some(Owner::Here(far)), Some(near)) => {
-                self.relay_to_client(now, far, PeerAddr(near.local.0), payload)
-            }
-            (Some(Owner::Elsewhere(core)), Some(near)) => {
-                Verdict::ToNeighbour { core, from: near.local, to: local, payload }
-            }
-            // Only a relay of ours is translated: anything else was judged as it was written.
-            _ => Verdict::ToPeer { relay, peer, payload, dont_fragment },
-        }
     }
 
     /// A payload of `length` bytes that a client of another core has sent from its relayed address
@@ -177,18 +183,22 @@ impl Server {
     ) -> Verdict {
         let length = (payload.end - payload.start) as usize;
         let peer = PeerAddr(self.to_external(RelayedAddr(peer.0)));
-        let (_, allocation, ports) = match self.table.permitted(now, relay, peer.0.ip()) {
-            Ok(permitted) => permitted,
+        let (path, channel) = match self.hearer(now, relay, peer) {
+            Ok((_, allocation)) => (allocation.path, allocation.channel_to(now, peer)),
             Err(reason) => return self.dropped(reason),
         };
-        if allocation.is_away() {
-            return self.dropped(Drop::ClientAway);
-        }
-        let path = allocation.path;
-        if ports == Ports::Judged && !self.may_reach(peer.0) {
-            return self.dropped(Drop::PeerRefused);
-        }
-        let Some(header) = header_for(now, allocation, peer, length, &mut self.rng) else {
+        // ChannelData where a channel is bound to the peer (§12.7), else a Data indication.
+        let header = match (channel, u16::try_from(length)) {
+            (Some(channel), Ok(length)) => {
+                Header::from_slice(&channel_data_header(channel, length))
+            }
+            (Some(_), Err(_)) => None,
+            (None, _) => {
+                let transaction = self.indication_id();
+                data_indication_header(&transaction, peer.0, AttributeType::DATA, length)
+            }
+        };
+        let Some(header) = header else {
             return self.dropped(Drop::TooLong);
         };
         // ChannelData is padded on a stream (§12.5); a Data indication always, as STUN is.
@@ -210,8 +220,12 @@ impl Server {
         self.table.get(id)
     }
 
-    fn is_local(&self, relay: RelayId, peer: PeerAddr) -> bool {
-        self.table.relay(relay).is_some_and(|relay| relay.local == self.to_local(peer))
+    /// Cookie and transaction id of an indication.
+    #[inline]
+    pub(super) fn indication_id(&mut self) -> XorKey {
+        let mut transaction: XorKey = self.rng.random();
+        transaction[..4].copy_from_slice(&MAGIC_COOKIE);
+        transaction
     }
 
     #[inline]
@@ -241,25 +255,4 @@ impl Server {
         }
         address
     }
-}
-
-/// ChannelData where a channel is bound to the peer (§12.7), else a Data indication.
-#[inline]
-fn header_for(
-    now: Now,
-    allocation: &Allocation,
-    peer: PeerAddr,
-    length: usize,
-    rng: &mut StdRng,
-) -> Option<Header> {
-    if let Some(number) = allocation.channel_by_peer.get(&peer)
-        && let Some(channel) = allocation.channels.get(number)
-        && channel.expires > now.moment
-    {
-        let length = u16::try_from(length).ok()?;
-        return Header::from_slice(&channel_data_header(*number, length));
-    }
-    let mut transaction: [u8; 16] = rng.random();
-    transaction[..4].copy_from_slice(&MAGIC_COOKIE);
-    data_indication_header(&transaction, peer.0, AttributeType::DATA, length)
 }

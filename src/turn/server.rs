@@ -304,6 +304,6 @@ impl Server {
     /// Whether `peer` is open for relaying anywhere on this server; for simulations.
     #[doc(hidden)]
     pub fn is_relayed_addr(&self, peer: PeerAddr) -> bool {
-        self.is_own_relay(peer)
+        self.is_own_relay(Protocol::Udp, peer)
     }
 }

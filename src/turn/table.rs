@@ -94,6 +94,14 @@ impl Allocation {
         self.session.as_deref().map_or(expires, |session| session.cap(expires))
     }
 
+    /// The channel by which its client is sent what comes from `peer`, if there is one.
+    #[inline]
+    pub(super) fn channel_to(&self, now: Now, peer: PeerAddr) -> Option<ChannelNumber> {
+        let number = self.channel_by_peer.get(&peer)?;
+        let channel = self.channels.get(number)?;
+        (channel.expires > now.moment).then_some(*number)
+    }
+
     /// Whether it relays for this family.
     pub(super) fn has(&self, family: Family) -> bool {
         self.relay(family).is_some()
@@ -340,6 +348,7 @@ impl Table {
     }
 
     /// Who relays there by this protocol.
+    #[inline]
     pub(super) fn owner_by(&self, protocol: Protocol, address: RelayedAddr) -> Option<Owner> {
         match protocol {
             Protocol::Udp => self.owner(address),
