@@ -211,18 +211,25 @@ fn a_nonce_is_bound_to_the_client_and_its_transport() {
 }
 
 /// RFC 6062 §4.3: a client opens more streams with the credentials that it has. RFC 8489 §9.2.4
-/// wants another nonce for another port nonetheless.
+/// wants another nonce for another port nonetheless, and what one host signs for its stream is
+/// nothing that another behind the same NAT could use.
 #[test]
-fn a_nonce_of_a_stream_is_good_on_another_stream_of_the_same_address() {
+fn a_nonce_of_a_stream_is_good_on_another_of_the_same_address_for_a_connection_bind_alone() {
     let mut sim = Sim::new();
     let first = sim.tcp_client("198.51.100.1:4000");
-    sim.challenge(first);
-    let packet = allocate(&mut sim);
-    let asked = sim.sign(first, packet).encode();
+    sim.allocate_tcp(first).success();
+    let id = sim.connect_to(first, "9.0.0.9:9");
     let second = sim.tcp_client("198.51.100.1:4001");
     sim.challenge(second);
     assert_ne!(sim.nonce(first), sim.nonce(second));
     let stranger = sim.tcp_client("198.51.100.2:4000");
+    let packet = allocate(&mut sim);
+    let asked = sim.sign(first, packet).encode();
+    sim.ask_bytes(stranger, &asked).rejected(438);
+    sim.ask_bytes(second, &asked).rejected(438);
+    let packet = sim.packet(Method::CONNECTION_BIND);
+    let packet = packet.with(AttributeType::CONNECTION_ID, id.0.to_be_bytes());
+    let asked = sim.sign(first, packet).encode();
     sim.ask_bytes(stranger, &asked).rejected(438);
     sim.ask_bytes(second, &asked).success();
 }

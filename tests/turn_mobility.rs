@@ -3,8 +3,8 @@
 mod common;
 
 use common::{
-    Action, AttributeType, Client, Drop, ErrorCode, Method, OTHER_PEER, Out, PEER, PEER_V6, Packet,
-    Response, Sim, Transport, V6, addr, secs,
+    Action, AttributeType, Client, ConnectError, Drop, ErrorCode, Method, OTHER_PEER, Out, PEER,
+    PEER_V6, Packet, Response, Sim, Transport, V6, addr, secs,
 };
 use hairpin::turn::CoreId;
 use rand::rngs::StdRng;
@@ -523,6 +523,65 @@ fn a_tcp_allocation_moves_to_streams_only_and_keeps_its_connections() {
     assert_eq!(sim.attempted(away).0, addr("9.0.0.2:7001"));
     sim.refresh(away, 0).success();
     sim.nothing_left();
+}
+
+/// The old connection may be dead for long before anybody knows; a control connection carries no
+/// data that could complete the move.
+#[test]
+fn a_client_that_has_moved_its_control_connection_is_answered_there() {
+    let mut sim = Sim::new();
+    let home = sim.tcp_client(HOME);
+    let ticket = sim.allocate_tcp_with(home, &[EMPTY]).success();
+    let ticket = ticket.get(AttributeType::MOBILITY_TICKET).to_vec();
+    sim.permit(home, OTHER_PEER).success();
+    sim.connect(home, "9.0.0.3:3").nothing();
+    let away = sim.tcp_client(AWAY);
+    sim.resume(home, away, &ticket);
+    // What was asked for at home is answered at home.
+    sim.connected(Ok(()));
+    let answer = sim.heard(home);
+    sim.answer(home, answer).success();
+    let id = sim.connect_to(away, PEER);
+    let data = sim.tcp_client("203.0.113.5:5001");
+    sim.bind_connection(data, id).success();
+    sim.connect(away, "9.0.0.4:4").nothing();
+    sim.connected(Err(ConnectError::Failed));
+    let answer = sim.heard(away);
+    sim.answer(away, answer).rejected(447);
+    sim.peer_connects("9.0.0.2:7001", away).expect("it has a permission");
+    assert_eq!(sim.attempted(away).0, addr("9.0.0.2:7001"));
+    assert_eq!(sim.heard(home), None);
+}
+
+#[test]
+fn nobody_is_kept_waiting_for_a_client_that_is_away() {
+    let mut sim = Sim::new();
+    let home = sim.tcp_client(HOME);
+    let ticket = sim.allocate_tcp_with(home, &[EMPTY]).success();
+    let ticket = ticket.get(AttributeType::MOBILITY_TICKET).to_vec();
+    sim.permit(home, OTHER_PEER).success();
+    sim.connect(home, PEER).nothing();
+    sim.hang_up(home);
+    assert_eq!(sim.peer_connects("9.0.0.2:7001", home), None);
+    assert_eq!(sim.stats().drops(Drop::ClientAway), 1);
+    sim.connected(Ok(()));
+    assert!(sim.connections.is_empty());
+    // So it can ask again at once.
+    let away = sim.tcp_client(AWAY);
+    sim.resume(home, away, &ticket);
+    sim.connect_to(away, PEER);
+}
+
+/// RFC 8656 §21.4: what holds for whoever allocates there holds for whoever moves there.
+#[test]
+fn nobody_moves_to_the_end_of_a_tunnel() {
+    let mut sim = Sim::new();
+    let (home, ticket, _) = mobile(&mut sim);
+    for tunnel in ["[2002:808:808::1]:5000", "[2001:0:808:808:0:0:f5ff:fffe]:5000"] {
+        let away = sim.client(tunnel);
+        sim.show(away, &ticket).rejected(403);
+    }
+    is_at(&mut sim, home);
 }
 
 // Several cores.

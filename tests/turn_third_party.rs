@@ -4,7 +4,8 @@
 mod common;
 
 use common::{
-    Answer, AttributeType, Class, Client, ErrorCode, IntegrityKey, Method, Packet, Sim, UDP, secs,
+    Answer, AttributeType, Class, Client, ErrorCode, IntegrityKey, Method, Packet, Sim, UDP, V6,
+    secs,
 };
 use hairpin::turn::Transport;
 use hairpin::turn::config::{SharedKey, ThirdParty};
@@ -727,6 +728,46 @@ fn keys_cut_to_128_bits_are_taken_where_the_operator_says_so() {
     }
 }
 
+#[test]
+fn a_token_is_one_user_whichever_part_of_its_key_signs() {
+    let mut sim = Sim::with(with(|third_party| third_party.coturn_clients = true));
+    sim.quota = 1;
+    let first = sim.client(ADDRESS);
+    Bearer::new(&sim, "north").allocate(&mut sim, first).success();
+    let second = sim.client("198.51.100.2:4000");
+    let signed_by = IntegrityKey::from_bytes(&MAC_KEY[..16]);
+    let cut = Bearer { signed_by, ..Bearer::new(&sim, "north") };
+    cut.allocate(&mut sim, second).rejected(486);
+}
+
+/// RFC 7635 §9: no longer than the token, and the new one is the token of both halves.
+#[test]
+fn a_shorter_token_for_one_half_is_the_others_end_as_well() {
+    let mut sim = server();
+    let client = sim.client(ADDRESS);
+    let bearer = Bearer::new(&sim, "north");
+    bearer.log_in(&mut sim, client);
+    let token = bearer.token();
+    sim.request_with(client, Method::ALLOCATE, |packet| {
+        packet
+            .with(AttributeType::REQUESTED_TRANSPORT, UDP)
+            .with(AttributeType::ADDITIONAL_ADDRESS_FAMILY, V6)
+            .with(AttributeType::ACCESS_TOKEN, &token)
+    })
+    .success();
+    let short = Bearer { lifetime: 60, ..Bearer::new(&sim, "north") };
+    short.log_in(&mut sim, client);
+    let token = short.token();
+    sim.request_with(client, Method::REFRESH, |packet| {
+        packet
+            .with(AttributeType::REQUESTED_ADDRESS_FAMILY, V6)
+            .with(AttributeType::ACCESS_TOKEN, &token)
+    })
+    .success();
+    sim.pass(secs(61));
+    assert_eq!(sim.stats().allocations, 0);
+}
+
 // ---- RFC 6062: a connection of its own, maybe another core's
 
 fn tcp_allocated(sim: &mut Sim) -> (Client, Bearer) {
@@ -788,8 +829,31 @@ fn nobody_else_binds_the_connection_of_a_session_or_learns_that_it_is_there() {
     // The key of the session under another name.
     sim.log_in_by_key(data, "union", IntegrityKey::from_bytes(&MAC_KEY));
     sim.bind_connection(data, id).rejected(401);
+    // Another's token: whoever has seen the id pass.
+    let other = Bearer::new(&sim, "north").with_key(&OTHER_MAC_KEY);
+    other.log_in(&mut sim, data);
+    let answer = sim.request_with(data, Method::CONNECTION_BIND, |packet| {
+        packet
+            .with(AttributeType::CONNECTION_ID, id.0.to_be_bytes())
+            .with(AttributeType::ACCESS_TOKEN, other.token())
+    });
+    answer.rejected(441);
     bearer.log_in(&mut sim, data);
     sim.bind_connection(data, id).success();
+}
+
+/// A Connect is answered with the key that it was signed with, whatever has come in between.
+#[test]
+fn a_late_answer_is_signed_as_its_request_was() {
+    let mut sim = two_cores();
+    let (client, bearer) = tcp_allocated(&mut sim);
+    sim.connect(client, PEER).nothing();
+    let next = Bearer::new(&sim, "north").with_key(&OTHER_MAC_KEY);
+    next.refresh(&mut sim, client, 600).success();
+    sim.connected(Ok(()));
+    let answer = sim.heard(client);
+    bearer.log_in(&mut sim, client);
+    sim.answer(client, answer).success();
 }
 
 #[test]

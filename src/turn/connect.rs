@@ -2,11 +2,10 @@
 
 use crate::turn::Server;
 use crate::turn::action::{Action, Verdict};
-use crate::turn::connection::{BIND_TIMEOUT, CONNECT_TIMEOUT, Connection, State};
+use crate::turn::connection::{Asked, BIND_TIMEOUT, CONNECT_TIMEOUT, Connection, State};
 use crate::turn::moment::Now;
 use crate::turn::request::{Reject, Request, reject};
 use crate::turn::stats::Drop;
-use crate::turn::table::AllocationId;
 use crate::turn::tuple::{ConnectionId, Family, PeerAddr, Protocol, RelayId, RelayedAddr};
 use crate::wire::{AttributeType, Class, ErrorCode, MessageWriter, Method};
 
@@ -58,11 +57,13 @@ impl Server {
             return reject(ErrorCode::INSUFFICIENT_CAPACITY);
         }
 
-        let state = State::Connecting {
+        let asked = Box::new(Asked {
+            path: request.path,
             transaction: *request.message.transaction(),
             fingerprint: request.message.has(AttributeType::FINGERPRINT),
-            deadline: now.moment + CONNECT_TIMEOUT,
-        };
+            credential: request.credential.clone(),
+        });
+        let state = State::Connecting { asked, deadline: now.moment + CONNECT_TIMEOUT };
         let connection = self.insert_connection(Connection { allocation: id, relay, peer, state });
         // Only a relay of ours is translated: anything else was judged as it was written.
         let local = self.to_local(peer);
@@ -79,50 +80,53 @@ impl Server {
         id: ConnectionId,
         result: Result<(), ConnectError>,
     ) {
-        let Some(&connection) = self.connections.get(id) else { return };
-        let State::Connecting { transaction, fingerprint, .. } = connection.state else { return };
-        match result {
-            Ok(()) => {
-                self.set_state(id, State::Pending { deadline: now.moment + BIND_TIMEOUT });
-                self.stats.connects += 1;
-                let mut bytes = [0; 256];
-                let (method, class) = (Method::CONNECT, Class::Success);
-                let mut writer = MessageWriter::new(&mut bytes, method, class, &transaction);
-                writer.attribute(AttributeType::CONNECTION_ID, &id.0.to_be_bytes());
-                self.send_signed(connection.allocation, writer, fingerprint);
+        let Some(connection) = self.connections.get(id) else { return };
+        let State::Connecting { asked, .. } = &connection.state else { return };
+        let code = match result {
+            // By now there is nobody to bind it.
+            Ok(()) if self.table.find(&asked.path.tuple) != Some(connection.allocation) => {
+                return self.end_connection(id);
             }
-            Err(error) => {
-                self.refuse_connect(
-                    id,
-                    match error {
-                        ConnectError::Failed => ErrorCode::CONNECTION_TIMEOUT_OR_FAILURE,
-                        ConnectError::NoRoom => ErrorCode::INSUFFICIENT_CAPACITY,
-                    },
-                );
-                self.forget_connection(id);
-            }
-        }
+            Ok(()) => return self.connected(now, id),
+            Err(ConnectError::Failed) => ErrorCode::CONNECTION_TIMEOUT_OR_FAILURE,
+            Err(ConnectError::NoRoom) => ErrorCode::INSUFFICIENT_CAPACITY,
+        };
+        self.refuse_connect(id, code);
     }
 
-    /// Answers the Connect that asked for this connection with an error.
+    fn connected(&mut self, now: Now, id: ConnectionId) {
+        let pending = State::Pending { deadline: now.moment + BIND_TIMEOUT };
+        let Some(State::Connecting { asked, .. }) = self.set_state(id, pending) else { return };
+        self.stats.connects += 1;
+        self.answer_connect(&asked, Class::Success, |writer| {
+            writer.attribute(AttributeType::CONNECTION_ID, &id.0.to_be_bytes());
+        });
+    }
+
+    /// Forgets a connection, and answers the Connect that asked for it with an error.
     pub(super) fn refuse_connect(&mut self, id: ConnectionId, code: ErrorCode) {
-        let Some(&connection) = self.connections.get(id) else { return };
-        let State::Connecting { transaction, fingerprint, .. } = connection.state else { return };
+        let refused = self.forget_connection(id).map(|connection| connection.state);
+        let Some(State::Connecting { asked, .. }) = refused else { return };
         self.stats.count_error(code);
-        let mut bytes = [0; 256];
-        let mut writer =
-            MessageWriter::new(&mut bytes, Method::CONNECT, Class::Error, &transaction);
-        writer.error(code, code.reason());
-        self.send_signed(connection.allocation, writer, fingerprint);
+        self.answer_connect(&asked, Class::Error, |writer| {
+            writer.error(code, code.reason());
+        });
     }
 
-    /// Sends a late response to the control connection.
-    fn send_signed(&mut self, id: AllocationId, mut writer: MessageWriter<'_>, fingerprint: bool) {
-        let Some(allocation) = self.table.get(id) else { return };
-        self.close(&mut writer, fingerprint, Some(allocation.credential.response_key()));
+    /// Sends a late response by the control connection that the request came by.
+    fn answer_connect(
+        &mut self,
+        asked: &Asked,
+        class: Class,
+        fill: impl FnOnce(&mut MessageWriter<'_>),
+    ) {
+        let mut bytes = [0; 256];
+        let mut writer = MessageWriter::new(&mut bytes, Method::CONNECT, class, &asked.transaction);
+        fill(&mut writer);
+        self.close(&mut writer, asked.fingerprint, Some(asked.credential.response_key()));
         if let Some(bytes) = writer.written() {
             let bytes = bytes.into();
-            self.actions.push_back(Action::Send { path: allocation.path, bytes });
+            self.actions.push_back(Action::Send { path: asked.path, bytes });
         }
     }
 
@@ -146,7 +150,7 @@ impl Server {
     fn admit(&mut self, now: Now, relay: RelayId, peer: PeerAddr) -> Result<ConnectionId, Drop> {
         let peer = PeerAddr(self.to_external(RelayedAddr(peer.0)));
         let (id, allocation) = self.hearer(now, relay, peer)?;
-        let path = allocation.path;
+        let path = allocation.control_path();
         // One connection with a peer at a time: what was there before has not ended yet for us.
         if self.connections.has(id, peer) || self.is_full_of_connections(id) {
             self.stats.connections_over_limit += 1;

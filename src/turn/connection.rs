@@ -2,6 +2,7 @@
 //! each has come, and their end.
 
 use std::collections::{BTreeMap, HashMap};
+use std::mem;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use rand::RngExt as _;
@@ -9,11 +10,12 @@ use rand::rngs::StdRng;
 
 use crate::turn::Server;
 use crate::turn::action::Action;
+use crate::turn::claim::Credential;
 use crate::turn::map::Hasher;
 use crate::turn::moment::{Lifetime, Moment};
 use crate::turn::table::AllocationId;
 use crate::turn::timer::Timer;
-use crate::turn::tuple::{ConnectionId, PeerAddr, RelayId};
+use crate::turn::tuple::{ConnectionId, Path, PeerAddr, RelayId};
 use crate::wire::ErrorCode;
 use crate::wire::address::XorKey;
 
@@ -23,7 +25,7 @@ pub(super) const CONNECT_TIMEOUT: Lifetime = Lifetime::from_secs(30);
 pub(super) const BIND_TIMEOUT: Lifetime = Lifetime::from_secs(30);
 
 /// A connection with a peer, made or being made.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Connection {
     pub(super) allocation: AllocationId,
     pub(super) relay: RelayId,
@@ -33,14 +35,24 @@ pub(super) struct Connection {
 }
 
 /// How far a connection has come.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) enum State {
     /// The shell is connecting; then the Connect that asked for it is answered.
-    Connecting { transaction: XorKey, fingerprint: bool, deadline: Moment },
+    Connecting { asked: Box<Asked>, deadline: Moment },
     /// It waits for a ConnectionBind.
     Pending { deadline: Moment },
     /// It is joined to a client data connection.
     Active,
+}
+
+/// What is needed to answer a Connect: where it came by, and as it was signed. By then its client
+/// may have moved, or shown another token.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) path: Path,
+    pub(super) transaction: XorKey,
+    pub(super) fingerprint: bool,
+    pub(super) credential: Credential,
 }
 
 /// Every connection of a core, by its id and by whose it is.
@@ -135,18 +147,19 @@ impl Server {
     /// Takes a connection in and has its deadline watched.
     pub(super) fn insert_connection(&mut self, connection: Connection) -> ConnectionId {
         let (share, shares) = (u32::from(self.relay.share), u32::from(self.relay.shares));
+        let deadline = connection.deadline();
         let id = self.connections.insert(connection, share, shares, &mut self.rng);
-        if let Some(deadline) = connection.deadline() {
+        if let Some(deadline) = deadline {
             self.timers.set(deadline, Timer::Connection(id));
         }
         id
     }
 
-    /// Moves a connection on.
-    pub(super) fn set_state(&mut self, id: ConnectionId, state: State) {
-        let Some(connection) = self.connections.get_mut(id) else { return };
+    /// Moves a connection on; gives the state that it was in.
+    pub(super) fn set_state(&mut self, id: ConnectionId, state: State) -> Option<State> {
+        let connection = self.connections.get_mut(id)?;
         let before = connection.deadline();
-        connection.state = state;
+        let left = mem::replace(&mut connection.state, state);
         let after = connection.deadline();
         if let Some(deadline) = before {
             self.timers.cancel(deadline, Timer::Connection(id));
@@ -154,6 +167,7 @@ impl Server {
         if let Some(deadline) = after {
             self.timers.set(deadline, Timer::Connection(id));
         }
+        Some(left)
     }
 
     /// Whether an allocation has as many connections as it may.
@@ -169,14 +183,17 @@ impl Server {
 
     /// Nobody has accepted, or nobody has bound, in time.
     pub(super) fn connection_due(&mut self, id: ConnectionId) {
-        match self.connections.get(id).map(|connection| connection.state) {
+        match self.connections.get(id).map(|connection| &connection.state) {
             Some(State::Connecting { .. }) => {
                 self.refuse_connect(id, ErrorCode::CONNECTION_TIMEOUT_OR_FAILURE);
+                self.actions.push_back(Action::Disconnect { connection: id });
             }
-            Some(State::Pending { .. }) => self.stats.connections_unbound += 1,
-            Some(State::Active) | None => return,
+            Some(State::Pending { .. }) => {
+                self.stats.connections_unbound += 1;
+                self.end_connection(id);
+            }
+            Some(State::Active) | None => {}
         }
-        self.end_connection(id);
     }
 
     /// Ends the connections that an allocation has by this relayed address.
@@ -190,7 +207,7 @@ impl Server {
         }
     }
 
-    fn end_connection(&mut self, id: ConnectionId) {
+    pub(super) fn end_connection(&mut self, id: ConnectionId) {
         if self.forget_connection(id).is_some() {
             self.actions.push_back(Action::Disconnect { connection: id });
         }

@@ -11,7 +11,7 @@ use crate::turn::claim::{Claim, Credential};
 use crate::turn::connection::State;
 use crate::turn::moment::Now;
 use crate::turn::request::{Reject, Request, reject};
-use crate::turn::third_party::Authorization;
+use crate::turn::third_party::{Authorization, Session};
 use crate::turn::tuple::{ConnectionId, Family, Path};
 use crate::wire::address::XorKey;
 use crate::wire::{AttributeType, Class, ErrorCode, Message, MessageWriter, Method};
@@ -35,7 +35,7 @@ impl ConnectionBind {
 }
 
 impl PartialEq for ConnectionBind {
-    /// Without the proof, which follows from the request.
+    /// Without the proof: the transaction tells one request from another.
     fn eq(&self, other: &Self) -> bool {
         self.connection == other.connection
             && self.transaction == other.transaction
@@ -54,8 +54,8 @@ const OWED_MAX: usize = 2048;
 enum Proof {
     /// A user, by this credential.
     Account { user: Username, credential: Credential },
-    /// The bearer of a token that came along.
-    Token(Credential),
+    /// The bearer of a token that came along, which gave this session.
+    Token { session: Option<Box<Session>>, credential: Credential },
     /// Whoever has the key of the allocation's session, if this request is signed with it.
     Owed(Box<[u8]>),
 }
@@ -63,7 +63,7 @@ enum Proof {
 impl Proof {
     fn credential(&self) -> Option<&Credential> {
         match self {
-            Self::Account { credential, .. } | Self::Token(credential) => Some(credential),
+            Self::Account { credential, .. } | Self::Token { credential, .. } => Some(credential),
             Self::Owed(_) => None,
         }
     }
@@ -72,11 +72,11 @@ impl Proof {
 impl Server {
     pub(super) fn connection_bind(&mut self, request: &Request<'_>) -> Result<Verdict, Reject> {
         let credential = request.credential.clone();
-        let proof = match request.authorization {
+        let proof = match request.authorization.clone() {
             Authorization::FirstParty => {
                 Proof::Account { user: Username((*request.username).into()), credential }
             }
-            Authorization::ThirdParty(_) => Proof::Token(credential),
+            Authorization::ThirdParty(session) => Proof::Token { session, credential },
         };
         self.take_to_its_core(request.path, request.message, proof)
     }
@@ -104,7 +104,7 @@ impl Server {
         message: &Message<'_>,
     ) -> Result<Verdict, Reject> {
         let nonce = message.find(AttributeType::NONCE).unwrap_or_default();
-        if !self.nonces.accepts(now.unix_secs, &path.tuple, nonce) {
+        if !self.nonces.accepts(now.unix_secs, &path.tuple, nonce, message.method()) {
             return reject(ErrorCode::STALE_NONCE);
         }
         self.take_to_its_core(path, message, Proof::Owed(message.bytes().into()))
@@ -195,7 +195,13 @@ impl Server {
             Proof::Account { user, .. } => {
                 allocation.session.is_none() && allocation.username == *user
             }
-            Proof::Token(_) | Proof::Owed(_) => allocation.session.is_some(),
+            // The connection's id may have been seen on the way: no other bearer will do.
+            Proof::Token { session, .. } => {
+                let own = allocation.session.as_deref();
+                own.zip(session.as_deref()).is_some_and(|(own, shown)| own.is_bearer_of(shown))
+            }
+            // By now it is known to be signed with the session's key.
+            Proof::Owed(_) => allocation.session.is_some(),
         };
         if !is_theirs {
             return reject(ErrorCode::WRONG_CREDENTIALS);

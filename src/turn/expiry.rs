@@ -35,6 +35,11 @@ impl Expiry {
         self.with(family, Moment::default())
     }
 
+    /// The same with no half that ends later than this.
+    pub(super) fn capped(self, at: Moment) -> Self {
+        Self(self.0.map(|end| end.min(at)))
+    }
+
     /// When the first of the halves ends that are there: the allocation's deadline.
     pub(super) fn first(self) -> Moment {
         let there = self.0.into_iter().filter(|moment| *moment != Moment::default());

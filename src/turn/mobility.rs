@@ -90,10 +90,12 @@ impl Server {
             return None;
         }
         self.table.core_of(&path.tuple).or_else(|| {
-            let claim = Claim::read(message).ok()?;
-            let genuine = self.nonces.accepts(now.unix_secs, &path.tuple, claim.nonce);
-            let share = self.shown_ticket(message).filter(|_| genuine)?.share;
-            (share != self.relay.share && share < self.relay.shares).then_some(CoreId(share))
+            let share = self.shown_ticket(message)?.share;
+            let other = share != self.relay.share && share < self.relay.shares;
+            let claim = Claim::read(message).ok().filter(|_| other)?;
+            let genuine =
+                self.nonces.accepts(now.unix_secs, &path.tuple, claim.nonce, Method::REFRESH);
+            genuine.then_some(CoreId(share))
         })
     }
 
@@ -138,6 +140,10 @@ impl Server {
         }
         if mobility.has_answered(state.number, request) {
             return Ok((id, Resume::Again));
+        }
+        // Nobody relays for a tunnel's end (RFC 8656 §21.4): 403, as for an Allocate.
+        if self.acl.is_tunnel(request.path.tuple.client.ip()) {
+            return reject(ErrorCode::FORBIDDEN);
         }
         // From where the allocation is already, or with a ticket that was used: 400. A control
         // connection is a stream wherever it goes (RFC 6062 §5.1).
@@ -305,6 +311,16 @@ impl Allocation {
         match self.pending.as_deref_mut() {
             Some(Pending::Sockets(opening)) => Some(opening),
             _ => None,
+        }
+    }
+
+    /// The connection by which its client hears of peers that connect (RFC 6062 §5.3): the newest.
+    /// A move is completed by data (RFC 8016 §3.2.2), which a control connection never carries, and
+    /// the old one may be dead for long before anybody knows.
+    pub(super) fn control_path(&self) -> Path {
+        match self.pending.as_deref() {
+            Some(Pending::Data(new)) => *new,
+            _ => self.path,
         }
     }
 

@@ -23,7 +23,8 @@
 //!
 //! After each `handle_*`, drain `poll_action` until it is empty, then read `poll_timeout`. The hot
 //! path (ChannelData, Send, a peer's datagram, Binding) returns a [`Verdict`] by value, allocates
-//! nothing and queues nothing; the slow path queues [`Action`]s. An Allocate succeeds only after
+//! nothing and queues nothing, but for the one that completes a move (RFC 8016); the slow path
+//! queues [`Action`]s. An Allocate succeeds only after
 //! the shell has said that its socket exists.
 //!
 //! There is no clock here, no lock, no socket, no `async` and no randomness of the operating

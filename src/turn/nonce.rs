@@ -10,12 +10,14 @@
 //! The MAC covers the whole time and the features, so that neither a nonce of days ago nor one
 //! whose features somebody on the way has changed is taken (bid-down protection, §9.2.1).
 //!
-//! On a stream the nonce names the port that it was made for and is good for others of the same
-//! address: whoever sends by a stream has proven its address, and a client opens more of them for
-//! one allocation, with the nonce that it knows already (RFC 6062 §4.3, RFC 8489 §9.2.3.2).
+//! On a stream the nonce names the port that it was made for, and a ConnectionBind may have that of
+//! another stream of the same address: a client opens more of them for one allocation, and knows a
+//! nonce already (RFC 6062 §4.3, RFC 8489 §9.2.3.2). All else is for the stream that it was signed
+//! for: others behind the same NAT may have seen it pass.
 //!
 //! The cookie makes a 401 longer, so a request too short to be a real Allocate gets none: that
-//! keeps answers to strangers at three times what they sent, and below.
+//! keeps answers to strangers at three times what they sent, and below, but where third parties
+//! authorise (RFC 7635 §6.1 adds their name).
 
 use std::net::IpAddr;
 
@@ -27,6 +29,7 @@ use subtle::ConstantTimeEq;
 
 use crate::turn::moment::Lifetime;
 use crate::turn::tuple::FiveTuple;
+use crate::wire::Method;
 
 /// The characters that a nonce of an RFC 8489 server begins with.
 const COOKIE: &[u8; 9] = b"obMatJos2";
@@ -136,8 +139,15 @@ impl NonceMint {
         nonce
     }
 
-    /// Whether `nonce` was minted here, for this client, within the lifetime.
-    pub(super) fn accepts(&self, unix_secs: u64, tuple: &FiveTuple, nonce: &[u8]) -> bool {
+    /// Whether `nonce` was minted here, for this client, within the lifetime, and is good for a
+    /// request of this method.
+    pub(super) fn accepts(
+        &self,
+        unix_secs: u64,
+        tuple: &FiveTuple,
+        nonce: &[u8],
+        method: Method,
+    ) -> bool {
         let bits = bits_of(nonce);
         let short = if bits.is_some() { &nonce[PREFIX..] } else { nonce };
         let mut raw = [0; TIME + MAC];
@@ -150,6 +160,10 @@ impl NonceMint {
         } else {
             (tuple.client.port().to_be_bytes(), TIME..TIME + MAC)
         };
+        let own_port = port == tuple.client.port().to_be_bytes();
+        if !own_port && method != Method::CONNECTION_BIND {
+            return false;
+        }
         let now = unix_secs / STEP_SECS;
         let age = (now as u16).wrapping_sub(u16::from_be_bytes([raw[0], raw[1]]));
         let Some(step) = now.checked_sub(age.into()) else { return false };
@@ -204,9 +218,9 @@ mod tests {
         for features in [NONE, BOTH] {
             let client = tuple("198.51.100.1:4000");
             let nonce = mint().mint(NOON, &client, features);
-            assert!(mint().accepts(NOON, &client, nonce.as_bytes()));
-            assert!(mint().accepts(NOON + 3590, &client, nonce.as_bytes()));
-            assert!(!mint().accepts(NOON + 3604, &client, nonce.as_bytes()));
+            assert!(mint().accepts(NOON, &client, nonce.as_bytes(), Method::ALLOCATE));
+            assert!(mint().accepts(NOON + 3590, &client, nonce.as_bytes(), Method::ALLOCATE));
+            assert!(!mint().accepts(NOON + 3604, &client, nonce.as_bytes(), Method::ALLOCATE));
         }
     }
 
@@ -215,14 +229,14 @@ mod tests {
         let client = tuple("198.51.100.1:4000");
         let nonce = mint().mint(NOON, &client, BOTH);
         for other in ["198.51.100.2:4000", "198.51.100.1:4001", "[::1]:4000"] {
-            assert!(!mint().accepts(NOON, &tuple(other), nonce.as_bytes()));
+            assert!(!mint().accepts(NOON, &tuple(other), nonce.as_bytes(), Method::ALLOCATE));
         }
         let tcp = FiveTuple { transport: Transport::Tcp, ..client };
-        assert!(!mint().accepts(NOON, &tcp, nonce.as_bytes()));
+        assert!(!mint().accepts(NOON, &tcp, nonce.as_bytes(), Method::ALLOCATE));
     }
 
     #[test]
-    fn a_stream_has_a_nonce_of_its_own_that_serves_others_of_the_same_address() {
+    fn a_stream_has_a_nonce_of_its_own_that_binds_others_of_the_same_address() {
         let stream = |text| FiveTuple { transport: Transport::Tcp, ..tuple(text) };
         let (first, second) = (stream("198.51.100.1:4000"), stream("198.51.100.1:4001"));
         for features in [NONE, BOTH] {
@@ -230,14 +244,20 @@ mod tests {
             assert_ne!(nonce.as_bytes(), mint().mint(NOON, &second, features).as_bytes());
             let short = mint().mint(NOON, &tuple("198.51.100.1:4000"), features);
             assert_eq!(nonce.as_bytes().len(), short.as_bytes().len());
-            assert!(mint().accepts(NOON, &first, nonce.as_bytes()));
-            assert!(mint().accepts(NOON, &second, nonce.as_bytes()));
-            assert!(!mint().accepts(NOON, &stream("198.51.100.2:4000"), nonce.as_bytes()));
-            assert!(!mint().accepts(NOON, &tuple("198.51.100.1:4000"), nonce.as_bytes()));
+            let accepts =
+                |tuple: &FiveTuple, method| mint().accepts(NOON, tuple, nonce.as_bytes(), method);
+            assert!(accepts(&first, Method::ALLOCATE));
+            assert!(!accepts(&second, Method::ALLOCATE));
+            assert!(accepts(&second, Method::CONNECTION_BIND));
+            assert!(!accepts(&stream("198.51.100.2:4000"), Method::CONNECTION_BIND));
+            assert!(!accepts(&tuple("198.51.100.1:4000"), Method::CONNECTION_BIND));
             for at in 0..nonce.as_bytes().len() {
                 let mut changed = nonce.as_bytes().to_vec();
                 changed[at] = if changed[at] == b'B' { b'C' } else { b'B' };
-                assert!(!mint().accepts(NOON, &first, &changed), "character {at}");
+                assert!(
+                    !mint().accepts(NOON, &first, &changed, Method::ALLOCATE),
+                    "character {at}"
+                );
             }
         }
     }
@@ -247,7 +267,7 @@ mod tests {
         let client = tuple("198.51.100.1:4000");
         let nonce = mint().mint(NOON, &client, NONE);
         let other = NonceMint::new(&[8; 32], Lifetime::from_secs(3600));
-        assert!(!other.accepts(NOON, &client, nonce.as_bytes()));
+        assert!(!other.accepts(NOON, &client, nonce.as_bytes(), Method::ALLOCATE));
     }
 
     #[test]
@@ -258,11 +278,14 @@ mod tests {
             for at in 0..nonce.as_bytes().len() {
                 let mut changed = nonce.as_bytes().to_vec();
                 changed[at] = if changed[at] == b'B' { b'C' } else { b'B' };
-                assert!(!mint().accepts(NOON, &client, &changed), "character {at}");
-                assert!(!mint().accepts(NOON, &client, &nonce.as_bytes()[..at]));
+                assert!(
+                    !mint().accepts(NOON, &client, &changed, Method::ALLOCATE),
+                    "character {at}"
+                );
+                assert!(!mint().accepts(NOON, &client, &nonce.as_bytes()[..at], Method::ALLOCATE));
             }
             let longer = [nonce.as_bytes(), b"A"].concat();
-            assert!(!mint().accepts(NOON, &client, &longer));
+            assert!(!mint().accepts(NOON, &client, &longer, Method::ALLOCATE));
         }
     }
 
@@ -270,7 +293,7 @@ mod tests {
     fn a_nonce_from_the_future_is_no_good() {
         let client = tuple("198.51.100.1:4000");
         let nonce = mint().mint(NOON + 60, &client, BOTH);
-        assert!(!mint().accepts(NOON, &client, nonce.as_bytes()));
+        assert!(!mint().accepts(NOON, &client, nonce.as_bytes(), Method::ALLOCATE));
     }
 
     /// Two bytes of time begin anew every three days; the MAC knows of all of it.
@@ -280,9 +303,12 @@ mod tests {
         let nonce = mint().mint(NOON, &client, BOTH);
         for turn in 1..4 {
             let later = NOON + turn * 0x10000 * STEP_SECS;
-            assert!(!mint().accepts(later, &client, nonce.as_bytes()));
+            assert!(!mint().accepts(later, &client, nonce.as_bytes(), Method::ALLOCATE));
         }
-        assert!(!mint().accepts(0, &client, nonce.as_bytes()), "a clock at its beginning");
+        assert!(
+            !mint().accepts(0, &client, nonce.as_bytes(), Method::ALLOCATE),
+            "a clock at its beginning"
+        );
     }
 
     #[test]

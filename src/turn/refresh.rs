@@ -92,10 +92,15 @@ impl Server {
             allocation.credential = request.credential.clone();
         }
         let expires = allocation.cap(now.moment + lifetime);
+        // The other half has no more time than the token has, either.
+        let before = allocation
+            .session
+            .as_deref()
+            .map_or(allocation.expiry, |session| session.cap_both(allocation.expiry));
         // Without a family it applies to all that there is (RFC 8656 §8.1).
         let named = |of: &Family| allocation.has(*of) && family.is_none_or(|it| it == *of);
         let families = [Family::V4, Family::V6].into_iter().filter(named);
-        let expiry = families.fold(allocation.expiry, |expiry, of| expiry.with(of, expires));
+        let expiry = families.fold(before, |expiry, of| expiry.with(of, expires));
         self.set_expiry(id, expiry);
         Lifetime::from_secs(now.moment.secs_until(expires) as u32)
     }

@@ -1,5 +1,5 @@
 //! The hot path, both ways: ChannelData (RFC 8656 §12.6), Send (§11.2) and what peers send (§11.3,
-//! §12.7). Nothing here allocates or queues.
+//! §12.7). Nothing here allocates or queues, but for the packet that completes a client's move.
 
 use std::net::SocketAddr;
 
@@ -210,7 +210,8 @@ impl Server {
         Verdict::ToClient { path, header, payload, padding: padding as u8 }
     }
 
-    /// The allocation of a 5-tuple, if its sockets are open.
+    /// The allocation of a 5-tuple that has sent data, if its sockets are open. Data is also what
+    /// completes a move (RFC 8016 §3.2.2).
     #[inline]
     fn allocation_at(&mut self, tuple: &FiveTuple) -> Option<&Allocation> {
         let id = self.table.find(tuple)?;

@@ -54,9 +54,8 @@ impl Request<'_> {
     /// The same, where nothing but a ticket tells which allocation is meant: it may have been seen
     /// on the way, so no other session will do than the one that the allocation belongs to.
     pub(super) fn is_of_maker(&self, allocation: &Allocation) -> bool {
-        let same = |new: &Session| {
-            allocation.session.as_deref().is_some_and(|own| own.account() == new.account())
-        };
+        let same =
+            |new: &Session| allocation.session.as_deref().is_some_and(|own| own.is_bearer_of(new));
         self.owns(allocation) && self.session().is_none_or(same)
     }
 
@@ -156,7 +155,7 @@ impl Server {
             return reject(ErrorCode::UNAUTHENTICATED);
         };
         // A nonce that is not ours, not this client's or old: 438.
-        if !self.nonces.accepts(now.unix_secs, &path.tuple, claim.nonce) {
+        if !self.nonces.accepts(now.unix_secs, &path.tuple, claim.nonce, message.method()) {
             return reject(ErrorCode::STALE_NONCE);
         }
         let username = match (&authorization, claim.user) {

@@ -154,8 +154,8 @@ impl Server {
             None => false,
         };
         if !is_stale {
-            self.ports.mark(address.0, open);
             self.table.mark_elsewhere(protocol, address, core, open);
+            self.mark_port(address);
         }
         self.note_own(address);
     }
@@ -277,7 +277,7 @@ impl Server {
 
     fn close_relay(&mut self, relay: RelayId) {
         if let Some(gone) = self.table.remove_relay(relay) {
-            self.ports.mark(gone.local.0, false);
+            self.mark_port(gone.local);
             self.actions.push_back(Action::CloseRelay { relay });
         }
     }
@@ -286,11 +286,16 @@ impl Server {
     pub(super) fn end_reservation(&mut self, token: ReservationToken) {
         if let Some(address) = self.reservations.remove(&token) {
             // Somebody may have taken it; then it is theirs to give back.
-            if self.table.owner(address).is_none() {
-                self.ports.mark(address.0, false);
-            }
+            self.mark_port(address);
             self.actions.push_back(Action::DropReserved { token });
         }
+    }
+
+    /// A port is taken while anybody relays there by either protocol.
+    fn mark_port(&mut self, address: RelayedAddr) {
+        let has = |protocol| self.table.owner_by(protocol, address).is_some();
+        let is_taken = has(Protocol::Udp) || has(Protocol::Tcp);
+        self.ports.mark(address.0, is_taken);
     }
 
     /// Asserts that all tables agree with each other.

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use crate::turn::claim::{Credential, Scheme};
 use crate::turn::config::{self, SharedKey};
+use crate::turn::expiry::Expiry;
 use crate::turn::map::Hasher;
 use crate::turn::moment::{Lifetime, Moment, Now};
 use crate::wire::{AccessToken, Integrity, MacKey, Message};
@@ -67,10 +68,11 @@ impl ThirdParty {
         let until = now.moment + remaining(&token, now.unix_secs)?;
         // The request is signed with the session's key.
         let own = Some(token.mac_key.clone());
+        let bearer = u64::from_be_bytes(token.mac_key.digest());
         let short = own.as_ref().filter(|_| self.coturn_clients && integrity == Integrity::Sha1);
         let keys = [short.and_then(MacKey::first_128_bits), own];
         keys.into_iter().flatten().find_map(|key| {
-            let session = Session { kid: kid.into(), key, until };
+            let session = Session { kid: kid.into(), key, bearer, until };
             Some((session.verify(integrity, None, message)?, session))
         })
     }
@@ -90,6 +92,8 @@ fn remaining(token: &AccessToken, unix_secs: u64) -> Option<Lifetime> {
 pub(super) struct Session {
     kid: Box<[u8]>,
     key: MacKey,
+    /// A digest of the token's whole key, whichever part of it signs.
+    bearer: u64,
     until: Moment,
 }
 
@@ -102,13 +106,22 @@ impl Session {
     /// Whom an allocation counts for: whoever has the token. It names nobody, so who makes tokens
     /// says how much each person may hold, by how many they are given.
     pub(super) fn account(&self) -> Vec<u8> {
-        let bearer = u64::from_be_bytes(self.key.digest());
-        [&self.kid, format!(":{bearer:016x}").as_bytes()].concat()
+        [&self.kid, format!(":{:016x}", self.bearer).as_bytes()].concat()
+    }
+
+    /// Whether both are one bearer's.
+    pub(super) fn is_bearer_of(&self, other: &Self) -> bool {
+        (&self.kid, self.bearer) == (&other.kid, other.bearer)
     }
 
     /// When an allocation ends at the latest that would otherwise end at `expires`.
     pub(super) fn cap(&self, expires: Moment) -> Moment {
         expires.min(self.until)
+    }
+
+    /// The same for both halves of one.
+    pub(super) fn cap_both(&self, expiry: Expiry) -> Expiry {
+        expiry.capped(self.until)
     }
 
     /// The credential that made the message's integrity, if it is this session's; `ready` is one

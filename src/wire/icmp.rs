@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_value_is_drawn_as_in_the_rfc() {
+    fn the_value_has_a_byte_for_type_and_code_each() {
         assert_eq!(Icmp::v4(3, 3, 0).value(), [0, 0, 3, 3, 0, 0, 0, 0]);
         assert_eq!(Icmp::v4(3, 4, 1400).value(), [0, 0, 3, 4, 0, 0, 5, 120]);
         assert_eq!(Icmp::v6(2, 0, 0x0102_0304).value(), [0, 0, 2, 0, 1, 2, 3, 4]);
