@@ -492,6 +492,18 @@ fn a_dual_allocation_has_two_relayed_addresses() {
     assert_eq!(sim.charged.values().sum::<usize>(), 1, "it is one allocation");
 }
 
+/// coturn's clients of up to 4.6 have the number of a draft.
+#[test]
+fn the_number_that_the_drafts_had_for_the_additional_family_is_known() {
+    let mut sim = Sim::new();
+    let a = client(&mut sim);
+    let draft = (AttributeType(0x8032), AND_V6.1);
+    let response = sim.allocate_with(a, &[draft]).success();
+    assert_eq!(response.addresses(AttributeType::XOR_RELAYED_ADDRESS).len(), 2);
+    let b = sim.client("198.51.100.2:4000");
+    sim.allocate_with(b, &[(AttributeType(0x8032), AND_V4.1)]).rejected(400);
+}
+
 #[test]
 fn a_dual_allocation_may_ask_for_even_ports() {
     let mut sim = Sim::new();

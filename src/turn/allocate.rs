@@ -111,7 +111,11 @@ impl Server {
 
         // Step 5: RESERVATION-TOKEN goes with none of the attributes that choose an address (400).
         let requested = family_in(request, AttributeType::REQUESTED_ADDRESS_FAMILY)?;
-        let additional = family_in(request, AttributeType::ADDITIONAL_ADDRESS_FAMILY)?;
+        // Clients of before the RFC (coturn's up to 4.6) know the second by another number.
+        let additional = match family_in(request, AttributeType::ADDITIONAL_ADDRESS_FAMILY)? {
+            None => family_in(request, AttributeType::DRAFT_ADDITIONAL_ADDRESS_FAMILY)?,
+            additional => additional,
+        };
         let port = match message.find(AttributeType::EVEN_PORT) {
             None => PortWish::Any,
             Some(&[bits]) if bits & 0x80 == 0 => PortWish::Even,

@@ -104,4 +104,5 @@ known_attributes! {
     FINGERPRINT = 0x8028, "RFC 8489 §14.7";
     THIRD_PARTY_AUTHORIZATION = 0x802E, "RFC 7635 §6.1";
     MOBILITY_TICKET = 0x8030, "RFC 8016 §3.3";
+    DRAFT_ADDITIONAL_ADDRESS_FAMILY = 0x8032, "RFC 8656 §18.11, by its number in the drafts";
 }
