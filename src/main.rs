@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use hairpin::control::cli::Cli;
-use hairpin::control::log;
+use hairpin::control::log::Log;
 use hairpin::server;
 
 fn main() -> ExitCode {
@@ -22,8 +22,8 @@ fn serve(cli: &Cli) -> ExitCode {
         Ok(config) => config,
         Err(error) => return failed(&error),
     };
-    log::start(&config.log.level);
-    match server::run(config) {
+    let log = Log::start(&config.log.level, config.log.format);
+    match server::run(config, &log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }

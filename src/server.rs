@@ -1,26 +1,24 @@
 //! The composition: bind, start the workers and the control plane, wait, drain.
 
+mod control;
+
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::num::NonZero;
 use std::sync::Arc;
 use std::thread::available_parallelism;
-use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rand::TryRng as _;
 use rand::rngs::SysRng;
-use tokio::runtime::{self, Runtime};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::task::JoinError;
-use tokio::time::{interval, sleep};
 use tracing::{info, warn};
 
 use crate::control::certificates::Certificates;
 use crate::control::config::{Config, ConfigError, DISCOVERY};
-use crate::control::http::{self, Entrances, HttpSettings};
+use crate::control::http::Entrances;
+use crate::control::log::Log;
 use crate::control::{interfaces, quickstart};
 use crate::net::steering::Steering;
 use crate::net::tls::Keyring;
@@ -30,14 +28,7 @@ use crate::worker::{
     self, CrowdLimits, Dtls, DtlsSetup, Failure, Guest, QuotaLimits, WorkerHandle, WorkerSetup,
 };
 
-/// How often the main thread looks whether all workers are well.
-const WATCH_EVERY: Duration = Duration::from_millis(200);
-
-/// How often the main thread looks whether certificates have changed.
-const FILES_EVERY: Duration = Duration::from_secs(1);
-
-/// How often a draining server looks whether anything is left.
-const DRAIN_LOOK_EVERY: Duration = Duration::from_millis(50);
+use self::control::Control;
 
 /// Connections that may wait to be shown in, HTTP over TLS.
 const GUESTS_MAX: usize = 64;
@@ -48,7 +39,7 @@ const GUESTS_MAX: usize = 64;
 ///
 /// Whatever kept it from starting, with file, line and cure where a configuration is the cause;
 /// and a worker that ended before it was told to.
-pub fn run(config: Config) -> Result<(), ServeError> {
+pub fn run(config: Config, log: &Log) -> Result<(), ServeError> {
     raise_descriptor_limit();
     let found = interfaces::found()
         .map_err(|error| ServeError::io("the host's own addresses cannot be listed", &error))?;
@@ -84,7 +75,7 @@ pub fn run(config: Config) -> Result<(), ServeError> {
     announce(&config, &found, &up, workers, offload);
     let result = {
         let entrances = Entrances { listeners: bound.http, guests: Some(guests) };
-        control.serve(&config, &up, entrances, certificates, &handles)
+        control.serve(&config, &up, entrances, certificates, &handles, log.levels().clone())
     };
     finish(handles, result)
 }
@@ -304,146 +295,6 @@ fn announce(config: &Config, found: &[IpAddr], up: &Up, workers: usize, offload:
     }
     if config.made_up {
         quickstart::print(config, found, &up.udp, &up.tcp, &up.tls, &up.http);
-    }
-}
-
-/// The control plane: a runtime, and the signals that it waits for.
-struct Control {
-    runtime: Runtime,
-    signals: Signals,
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Control {
-    fn new() -> Result<Self, ServeError> {
-        let runtime = runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("control")
-            .enable_all()
-            .build()
-            .map_err(|error| ServeError::io("the control plane cannot be started", &error))?;
-        let inside = runtime.enter();
-        let signals = Signals {
-            terminate: listen_for(SignalKind::terminate())?,
-            interrupt: listen_for(SignalKind::interrupt())?,
-            hangup: listen_for(SignalKind::hangup())?,
-        };
-        drop(inside);
-        Ok(Self { runtime, signals })
-    }
-
-    /// Serves HTTP, watches the workers and waits for a signal.
-    fn serve(
-        self,
-        config: &Config,
-        up: &Up,
-        entrances: Entrances,
-        certificates: Option<Certificates>,
-        workers: &[WorkerHandle],
-    ) -> Result<(), ServeError> {
-        let Self { runtime, mut signals } = self;
-        let settings = HttpSettings::from_config(config, &up.udp, &up.tcp, &up.tls);
-        runtime.block_on(async {
-            let (end, ended) = tokio::sync::oneshot::channel::<()>();
-            let mut page = tokio::spawn(http::serve(entrances, settings, async {
-                // The sender going away says the same.
-                let _ = ended.await;
-            }));
-            let drain = Duration::from_secs(config.drain_secs.into());
-            tokio::select! {
-                result = watch(workers, certificates, &mut signals) => result?,
-                ended = &mut page => {
-                    http_result(ended)?;
-                    return Err(ServeError { cause: "the HTTP side ended by itself".to_owned() });
-                }
-            }
-            drop(end);
-            wind_down(workers, drain, &mut signals).await;
-            http_result(page.await)
-        })
-    }
-}
-
-fn http_result(ended: Result<io::Result<()>, JoinError>) -> Result<(), ServeError> {
-    match ended {
-        Ok(result) => result.map_err(|error| ServeError::io("HTTP", &error)),
-        Err(error) => Err(ServeError { cause: format!("HTTP: {error}") }),
-    }
-}
-
-/// Waits until the server is told to stop.
-async fn watch(
-    workers: &[WorkerHandle],
-    mut certificates: Option<Certificates>,
-    signals: &mut Signals,
-) -> Result<(), ServeError> {
-    let mut look = interval(WATCH_EVERY);
-    let mut look_at_files = interval(FILES_EVERY);
-    loop {
-        tokio::select! {
-            _ = signals.terminate.recv() => return Ok(()),
-            _ = signals.interrupt.recv() => return Ok(()),
-            _ = signals.hangup.recv() => {
-                if let Some(certificates) = &mut certificates {
-                    certificates.read_again();
-                }
-                warn!("SIGHUP: this version reads its configuration at start only");
-            }
-            _ = look_at_files.tick() => {
-                if let Some(certificates) = &mut certificates {
-                    certificates.look();
-                }
-            }
-            _ = look.tick() => {
-                if let Some(worker) = workers.iter().find(|worker| worker.is_finished()) {
-                    let cause = format!("worker {} has ended; stopping", worker.index());
-                    return Err(ServeError { cause });
-                }
-            }
-        }
-    }
-}
-
-/// Lets the calls that are there go on for a while, but no new ones begin. Another signal ends
-/// that at once.
-async fn wind_down(workers: &[WorkerHandle], drain: Duration, signals: &mut Signals) {
-    info!("draining for at most {} s", drain.as_secs());
-    for worker in workers {
-        // One that has ended already needs no telling.
-        let _ = worker.drain();
-    }
-    tokio::select! {
-        () = all_drained(workers) => {}
-        () = sleep(drain) => info!("stopping with allocations left"),
-        _ = signals.terminate.recv() => info!("stopping at once"),
-        _ = signals.interrupt.recv() => info!("stopping at once"),
-    }
-}
-
-fn listen_for(kind: SignalKind) -> Result<Signal, ServeError> {
-    signal(kind).map_err(|error| ServeError::io("signals cannot be waited for", &error))
-}
-
-/// Returns when no worker holds an allocation any more.
-async fn all_drained(workers: &[WorkerHandle]) {
-    let mut look = interval(DRAIN_LOOK_EVERY);
-    loop {
-        look.tick().await;
-        let mut held = 0;
-        for worker in workers {
-            // A worker that has ended holds nothing.
-            if let Ok(answer) = worker.mailbox().snapshot() {
-                held += answer.await.map_or(0, |snapshot| snapshot.relays);
-            }
-        }
-        if held == 0 {
-            return;
-        }
     }
 }
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::control::clock::{rfc3339, unix_secs};
@@ -32,6 +33,7 @@ pub struct Certificates {
     /// What the files were when they were last read, and when they were last looked at.
     read: Vec<Stamp>,
     seen: Vec<Stamp>,
+    ends: watch::Sender<Vec<(String, i64)>>,
 }
 
 /// What tells one state of a file from another; `None` where there is no file.
@@ -69,7 +71,13 @@ impl Certificates {
             false => Some(Arc::new(dtls::Keyring::new(read_for_dtls(&name, &files)?))),
         };
         let (seen, read) = (stamps.clone(), stamps);
-        Ok(Some((Self { config: name, files, keyring, dtls, seen, read }, doubts)))
+        let ends = watch::Sender::new(ends(&files));
+        Ok(Some((Self { config: name, files, keyring, dtls, seen, read, ends }, doubts)))
+    }
+
+    /// The files, with the second since 1970 at which the certificate in each ends.
+    pub fn ends(&self) -> watch::Receiver<Vec<(String, i64)>> {
+        self.ends.subscribe()
     }
 
     /// What the DTLS listeners show, if there are any.
@@ -115,6 +123,7 @@ impl Certificates {
                 if let Some((keyring, identity)) = dtls {
                     keyring.replace(identity);
                 }
+                self.ends.send_replace(ends(&self.files));
                 info!("the certificates were read again");
             }
             Err(error) => warn!("the certificates stay as they were: {error}"),
@@ -176,6 +185,16 @@ fn read_for_dtls(config: &str, files: &[CertificateFiles]) -> Result<dtls::Ident
         file: config.to_owned(),
         problems: vec![Problem { line: files.line, cause: format!("[tls] {cause}"), cure }],
     })
+}
+
+/// When the server's own certificate in each file ends.
+fn ends(files: &[CertificateFiles]) -> Vec<(String, i64)> {
+    let end = |it: &CertificateFiles| {
+        let chain = chain(&it.certificate).ok()?;
+        let facts = Facts::read(chain.first()?)?;
+        Some((it.certificate.display().to_string(), facts.not_after))
+    };
+    files.iter().filter_map(end).collect()
 }
 
 /// Cause and cure.

@@ -28,6 +28,9 @@ pub struct Cli {
     /// Log at these levels instead of the configured ones, e.g. info,hairpin::control=debug
     #[arg(long, global = true, value_name = "LEVELS", env = "HAIRPIN_LOG", value_parser = levels)]
     pub log_level: Option<String>,
+    /// Write the log as text or as JSON instead of as configured
+    #[arg(long, global = true, value_name = "FORMAT", env = "HAIRPIN_LOG_FORMAT")]
+    pub log_format: Option<log::Format>,
     /// What to do; serve, if nothing is said.
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -88,6 +91,7 @@ impl Cli {
         if let Some(levels) = &self.log_level {
             config.log.level.clone_from(levels);
         }
+        config.log.format = self.log_format.unwrap_or(config.log.format);
         Ok(config)
     }
 

@@ -31,6 +31,7 @@ pub use self::file::{Limits, Log, Signalling};
 use self::check::Check;
 use self::file::File;
 use self::source::Source;
+use crate::control::admin::Keys;
 use crate::net::Switch;
 use crate::signalling;
 use crate::turn;
@@ -69,6 +70,8 @@ pub struct Config {
     pub signalling: Signalling,
     /// Proxies whose X-Forwarded-For is believed.
     pub proxies: Vec<IpNet>,
+    /// Who may ask for metrics, and give orders, over HTTP.
+    pub admin: Keys,
     /// What is logged.
     pub log: Log,
     /// How long calls may go on after SIGTERM.
@@ -218,6 +221,7 @@ impl Config {
         let peers = check.peers(&file.peers);
         check.limits(&file.limits);
         let proxies = check.signalling(&file.signalling);
+        let admin = check.admin(&file.admin);
         check.log(&file.log.level);
         let software = check.software(&file.software);
         let (gso, gro) = (check.switch("gso", &file.gso), check.switch("gro", &file.gro));
@@ -241,6 +245,7 @@ impl Config {
             limits: file.limits,
             signalling: file.signalling,
             proxies,
+            admin,
             log: file.log,
             drain_secs: file.drain_secs,
             gso,

@@ -2,7 +2,7 @@
 //!
 //! Bounds are where they cost least. A connection over the limits is turned away before a byte of
 //! it is read; a request has seconds to arrive and a connection a minute to live, unless it becomes
-//! a WebSocket, which is counted elsewhere. No handler reads a body.
+//! a WebSocket, which is counted elsewhere. No handler of these reads a body.
 
 use std::future::Future;
 use std::io;
@@ -397,7 +397,7 @@ fn turned_away(refused: Refused) -> Response {
 }
 
 /// Every refusal looks like this.
-fn refusal(status: StatusCode, code: &str, message: &str) -> Response {
+pub(super) fn refusal(status: StatusCode, code: &str, message: &str) -> Response {
     let headers = [(header::CACHE_CONTROL, "no-store")];
     (status, headers, Json(json!({"error": code, "message": message}))).into_response()
 }

@@ -5,18 +5,87 @@
 
 use std::io::{self, IsTerminal};
 
-use tracing_subscriber::EnvFilter;
+use clap::ValueEnum;
+use serde::Deserialize;
+use tracing_appender::non_blocking::{ErrorCounter, WorkerGuard};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
-/// Starts logging at `levels`. A second start in one process changes nothing.
-pub fn start(levels: &str) {
-    let started = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(levels))
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .compact()
-        .try_init();
-    if started.is_err() {
-        tracing::debug!("the log had been started before");
+/// How a line is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// For people, and for what reads them line by line.
+    #[default]
+    Text,
+    /// A JSON object for each line.
+    Json,
+}
+
+/// Keeps the log's thread; what was not written yet is written when it goes.
+#[derive(Debug)]
+#[must_use]
+pub struct Log {
+    _writer: WorkerGuard,
+    levels: Levels,
+}
+
+/// What is logged; it can be changed while the server runs.
+#[derive(Clone, Debug)]
+pub struct Levels {
+    handle: reload::Handle<EnvFilter, Registry>,
+    lost: ErrorCounter,
+}
+
+impl Log {
+    /// Starts logging at `levels`. A second start in one process changes nothing.
+    ///
+    /// Lines are written by a thread of their own, so that no worker waits for whoever reads them.
+    /// If too many wait, those that come are lost, and counted.
+    pub fn start(levels: &str, format: Format) -> Self {
+        let (writer, guard) = tracing_appender::non_blocking(io::stderr());
+        let lost = writer.error_counter();
+        let (filter, handle) = reload::Layer::new(EnvFilter::new(levels));
+        let lines = fmt::layer()
+            .with_writer(writer)
+            .with_ansi(format == Format::Text && io::stderr().is_terminal());
+        let registry = tracing_subscriber::registry().with(filter);
+        let started = match format {
+            Format::Text => registry.with(lines.compact()).try_init(),
+            Format::Json => registry.with(lines.json().flatten_event(true)).try_init(),
+        };
+        if started.is_err() {
+            tracing::debug!("the log had been started before");
+        }
+        Self { _writer: guard, levels: Levels { handle, lost } }
+    }
+
+    /// What is logged.
+    pub fn levels(&self) -> &Levels {
+        &self.levels
+    }
+}
+
+impl Levels {
+    /// Logs at these levels from now on.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with them.
+    pub fn set(&self, levels: &str) -> Result<(), String> {
+        check(levels)?;
+        self.handle.reload(EnvFilter::new(levels)).map_err(|error| error.to_string())
+    }
+
+    /// The levels, as they would be written.
+    pub fn text(&self) -> String {
+        self.handle.with_current(ToString::to_string).unwrap_or_default()
+    }
+
+    /// How many lines were lost.
+    pub fn lost(&self) -> u64 {
+        self.lost.dropped_lines() as u64
     }
 }
 

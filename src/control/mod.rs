@@ -2,6 +2,7 @@
 //! must be, and never on a packet's road.
 
 pub mod access;
+pub mod admin;
 pub mod certificates;
 pub mod cli;
 pub mod clock;
@@ -13,6 +14,7 @@ pub mod ice;
 pub mod interfaces;
 pub mod log;
 mod meter;
+pub mod metrics;
 pub mod quickstart;
 mod signal_socket;
 mod tls_stream;

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::ops::Range;
 
 use crate::turn::connection_bind::ConnectionBind;
+use crate::turn::login::LoginFailure;
 use crate::turn::moment::Lifetime;
+use crate::turn::record::{Ending, Record};
 use crate::turn::tuple::{ConnectionId, CoreId, FiveTuple, Path, PeerAddr, RelayId, RelayedAddr};
 use crate::wire::{ChannelNumber, Header};
 
@@ -174,8 +176,19 @@ pub enum Action {
     },
     /// An allocation has ended: its user's quota gets one back.
     AllocationEnded {
-        /// Whom it was charged to.
+        /// What it was, and whom it was charged to.
+        record: Box<Record>,
+        /// Why.
+        ending: Ending,
+    },
+    /// Somebody was refused who said who they are.
+    LoginFailed {
+        /// Where the request came from.
+        path: Path,
+        /// The name that it gave; empty where it gave a hash.
         user: Username,
+        /// What was wrong.
+        why: LoginFailure,
     },
     /// Tell all other cores, by `handle_client_elsewhere`, that a client of this one sends
     /// datagrams by another 5-tuple than it has come by, or does so no more.

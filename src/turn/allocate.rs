@@ -51,6 +51,7 @@ impl Server {
         );
         if let Some(allocation) = self.table.get_mut(id) {
             allocation.session = request.session().cloned().map(Box::new);
+            allocation.began = now.moment;
         }
         self.timers.set(expires, Timer::Allocation(id));
         match wish.token {

@@ -10,6 +10,7 @@ use sha1::Sha1;
 
 use crate::turn::claim::{Credential, Scheme, User};
 use crate::turn::config::Credentials;
+use crate::turn::login::LoginFailure;
 use crate::turn::map::Hasher;
 use crate::turn::nonce::Features;
 use crate::turn::spelling::{opaque, spellings};
@@ -175,6 +176,17 @@ impl Accounts {
             }
         }
         found
+    }
+
+    /// What is wrong with a request in the name of this user, since it was not authenticated.
+    pub(super) fn fault_of_user(&self, username: &[u8], unix_secs: u64) -> LoginFailure {
+        if self.users.contains_key(username) || self.is_time_limited(username, unix_secs) {
+            LoginFailure::Password
+        } else if !self.secrets.is_empty() && expiry(username).is_some() {
+            LoginFailure::Expired
+        } else {
+            LoginFailure::UnknownUser
+        }
     }
 
     /// Whether this may be a time-limited username whose time has not come.

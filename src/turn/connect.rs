@@ -107,7 +107,7 @@ impl Server {
     pub(super) fn refuse_connect(&mut self, id: ConnectionId, code: ErrorCode) {
         let refused = self.forget_connection(id).map(|connection| connection.state);
         let Some(State::Connecting { asked, .. }) = refused else { return };
-        self.stats.count_error(code);
+        self.stats.count_error(Method::CONNECT, code);
         self.answer_connect(&asked, Class::Error, |writer| {
             writer.error(code, code.reason());
         });

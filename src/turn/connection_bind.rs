@@ -228,7 +228,7 @@ impl Server {
         credential: Option<&Credential>,
         code: ErrorCode,
     ) {
-        self.stats.count_error(code);
+        self.stats.count_error(Method::CONNECTION_BIND, code);
         self.answer_bind(path, bind, credential, Class::Error, |writer| {
             writer.error(code, code.reason());
         });

@@ -3,6 +3,7 @@
 
 use crate::turn::Server;
 use crate::turn::moment::{Moment, Now};
+use crate::turn::record::Ending;
 use crate::turn::table::{AllocationId, slot};
 use crate::turn::timer::Timer;
 use crate::turn::tuple::Family;
@@ -67,13 +68,13 @@ impl Server {
         let expiry = allocation.expiry;
         if expiry.last() <= now.moment {
             self.stats.allocations_expired += 1;
-            return self.end_allocation(id);
+            return self.end_allocation(now, id, Ending::Expired);
         }
         for family in [Family::V4, Family::V6] {
             let relays = self.table.get(id).is_some_and(|allocation| allocation.has(family));
             if relays && expiry.of(family) <= now.moment {
                 self.stats.halves_expired += 1;
-                self.end_family(id, family);
+                self.end_family(now, id, family, Ending::Expired);
             }
         }
     }

@@ -18,6 +18,7 @@ use crate::turn::action::{Action, Verdict};
 use crate::turn::claim::Claim;
 use crate::turn::moment::Now;
 use crate::turn::opening::Opening;
+use crate::turn::record::Ending;
 use crate::turn::request::{Reject, Request, reject};
 use crate::turn::stats::Drop;
 use crate::turn::table::{Allocation, AllocationId};
@@ -231,10 +232,12 @@ impl Server {
 
     /// The client's connection has ended, and its allocation with it; but not one whose client can
     /// come back for it by another way.
-    pub fn handle_client_gone(&mut self, _now: Now, tuple: FiveTuple) {
+    pub fn handle_client_gone(&mut self, now: Now, tuple: FiveTuple) {
         let Some(id) = self.table.find(&tuple) else { return };
         let Some(allocation) = self.table.get_mut(id) else { return };
-        let Some(mobility) = &mut allocation.mobility else { return self.end_allocation(id) };
+        let Some(mobility) = &mut allocation.mobility else {
+            return self.end_allocation(now, id, Ending::ClientGone);
+        };
         match allocation.pending.as_deref() {
             // Before it sent anything by the new way. Perhaps no answer has reached it: the ticket
             // that has brought it there may be shown again.

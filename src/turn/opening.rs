@@ -10,6 +10,7 @@ use crate::turn::Server;
 use crate::turn::action::{Action, OpenError, Reservation, ReservationToken};
 use crate::turn::moment::{Lifetime, Moment, Now};
 use crate::turn::port::PortWish;
+use crate::turn::record::Ending;
 use crate::turn::table::{Allocation, AllocationId, Relay, slot};
 use crate::turn::timer::Timer;
 use crate::turn::tuple::{Family, Protocol, RelayId, RelayedAddr};
@@ -184,18 +185,18 @@ impl Server {
                 }
                 Err(_) => self.forget_relay(relay),
             }
-            return self.end_allocation(id);
+            return self.end_allocation(now, id, Ending::Failed);
         }
         match result {
             Ok(local) => self.relay_opened(now, id, relay, local),
             Err(OpenError::InUse) => self.try_another_port(now, id, relay, asked),
             Err(OpenError::Quota) => {
                 self.forget_relay(relay);
-                self.fail(id, ErrorCode::ALLOCATION_QUOTA_REACHED);
+                self.fail(now, id, ErrorCode::ALLOCATION_QUOTA_REACHED);
             }
             Err(OpenError::NoReservation) => {
                 self.table.remove_relay(relay);
-                self.fail(id, ErrorCode::INSUFFICIENT_CAPACITY);
+                self.fail(now, id, ErrorCode::INSUFFICIENT_CAPACITY);
             }
             Err(OpenError::Failed) => {
                 self.forget_relay(relay);
@@ -306,7 +307,7 @@ impl Server {
         let is_mobile = opening.wish.mobile;
         if allocation.relays == [None; 2] {
             let code = failed.map_or(ErrorCode::INSUFFICIENT_CAPACITY, |(_, code)| code);
-            return self.fail(id, code);
+            return self.fail(now, id, code);
         }
         allocation.pending = None;
         for family in [Family::V4, Family::V6] {
@@ -364,7 +365,7 @@ impl Server {
     }
 
     /// The allocation cannot be: an error goes to the client and nothing stays behind.
-    fn fail(&mut self, id: AllocationId, code: ErrorCode) {
+    fn fail(&mut self, now: Now, id: AllocationId, code: ErrorCode) {
         self.next_family(id);
         let Some(allocation) = self.table.get(id) else { return };
         let fingerprint = allocation.opening().is_some_and(|opening| opening.fingerprint);
@@ -376,8 +377,8 @@ impl Server {
         let key = allocation.credential.response_key();
         let length = self.close(&mut writer, fingerprint, Some(key));
         let path = allocation.path;
-        self.stats.count_error(code);
-        self.end_allocation(id);
+        self.stats.count_error(Method::ALLOCATE, code);
+        self.end_allocation(now, id, Ending::Failed);
         if let Some(length) = length {
             self.actions.push_back(Action::Send { path, bytes: bytes[..length].into() });
         }

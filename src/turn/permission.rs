@@ -104,6 +104,7 @@ impl Server {
         match allocation.permissions.insert(ip, Permission { expires, ports }) {
             Some(old) => self.timers.shift(old.expires, expires, timer),
             None => {
+                allocation.peers = allocation.peers.saturating_add(1);
                 self.timers.set(expires, timer);
                 self.stats.permissions += 1;
             }

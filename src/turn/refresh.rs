@@ -5,6 +5,7 @@ use crate::turn::Server;
 use crate::turn::action::Verdict;
 use crate::turn::mobility::Resume;
 use crate::turn::moment::{Lifetime, Now};
+use crate::turn::record::Ending;
 use crate::turn::request::{Reject, Request, reject};
 use crate::turn::table::AllocationId;
 use crate::turn::tuple::Family;
@@ -54,8 +55,8 @@ impl Server {
         if lifetime.as_secs() == 0 {
             // Gone before the answer leaves. In a dual allocation a family can go alone.
             match family {
-                Some(family) => self.end_family(id, family),
-                None => self.end_allocation(id),
+                Some(family) => self.end_family(now, id, family, Ending::Deleted),
+                None => self.end_allocation(now, id, Ending::Deleted),
             }
         } else {
             lifetime = self.extend(now, id, family, lifetime, request);

@@ -10,7 +10,7 @@ use crate::turn::acl::Ports;
 use crate::turn::action::{PayloadRange, Verdict};
 use crate::turn::moment::Now;
 use crate::turn::stats::Drop;
-use crate::turn::table::{Allocation, Owner, Relay};
+use crate::turn::table::{Allocation, AllocationId, Owner, Relay};
 use crate::turn::tuple::{Family, FiveTuple, Path, PeerAddr, Protocol, RelayId, RelayedAddr};
 use crate::wire::address::XorKey;
 use crate::wire::channel_data::{CHANNEL_DATA_HEADER, channel_data_header};
@@ -21,6 +21,7 @@ use crate::wire::{AttributeType, ChannelData, Header, Message};
 /// What is to leave for a peer.
 #[derive(Clone, Copy)]
 struct Outbound {
+    allocation: AllocationId,
     relay: RelayId,
     peer: PeerAddr,
     ports: Ports,
@@ -46,7 +47,7 @@ impl Server {
         let Some(message) = ChannelData::parse(packet) else {
             return self.dropped(Drop::Malformed);
         };
-        let Some(allocation) = self.allocation_at(&path.tuple) else {
+        let Some((id, allocation)) = self.allocation_at(&path.tuple) else {
             return self.not_here(&path.tuple);
         };
         let Some(&channel) = allocation.channels.get(&message.channel) else {
@@ -59,6 +60,7 @@ impl Server {
             return self.dropped(Drop::NoAllocation);
         }
         let out = Outbound {
+            allocation: id,
             relay: channel.relay,
             peer: channel.peer,
             ports: channel.ports,
@@ -71,7 +73,7 @@ impl Server {
     /// A Send indication (RFC 8656 §11.2).
     pub(super) fn send(&mut self, now: Now, path: Path, message: &Message<'_>) -> Verdict {
         let is_unknown = self.has_unknown_required(message);
-        let Some(allocation) = self.allocation_at(&path.tuple) else {
+        let Some((id, allocation)) = self.allocation_at(&path.tuple) else {
             return self.not_here(&path.tuple);
         };
         // RFC 8489 §6.3.2: unknown comprehension-required attributes, and it is dropped.
@@ -104,13 +106,14 @@ impl Server {
         let is_ignored = is_ipv6 && !path.tuple.transport.is_stream();
         let dont_fragment = message.has(AttributeType::DONT_FRAGMENT) && !is_ignored;
         let payload = payload(at + 4, data.len());
-        self.relay_to_peer(now, Outbound { relay, peer, ports, payload, dont_fragment })
+        let out = Outbound { allocation: id, relay, peer, ports, payload, dont_fragment };
+        self.relay_to_peer(now, out)
     }
 
     /// Sends on to a peer, or straight to the far client's core where the peer is a relayed address
     /// of this server: the datagram would only leave by one of our sockets to come in by another.
     fn relay_to_peer(&mut self, now: Now, out: Outbound) -> Verdict {
-        let Outbound { relay, peer, ports, payload, dont_fragment } = out;
+        let Outbound { allocation, relay, peer, ports, payload, dont_fragment } = out;
         let length = payload.end - payload.start;
         // Relays of ours lie on addresses of ours, whose every port is judged.
         let owner = match ports {
@@ -121,7 +124,7 @@ impl Server {
             if !self.may_pass(ports, Protocol::Udp, peer) {
                 return self.dropped(Drop::PeerRefused);
             }
-            self.count_to_peer(length);
+            self.count_to_peer(allocation, length);
             // Only a relay of ours is translated: anything else was judged as it was written.
             return Verdict::ToPeer { relay, peer, payload, dont_fragment };
         };
@@ -130,7 +133,7 @@ impl Server {
         else {
             return self.dropped(Drop::PeerRefused);
         };
-        self.count_to_peer(length);
+        self.count_to_peer(allocation, length);
         match owner {
             _ if length > longest(from) => self.dropped(Drop::TooLong),
             Owner::Here(far) => self.relay_to_client(now, far, PeerAddr(from.0), payload),
@@ -139,9 +142,12 @@ impl Server {
     }
 
     #[inline]
-    fn count_to_peer(&mut self, length: u32) {
+    fn count_to_peer(&mut self, id: AllocationId, length: u32) {
         self.stats.packets_to_peer += 1;
         self.stats.bytes_to_peer += u64::from(length);
+        if let Some(allocation) = self.table.get_mut(id) {
+            allocation.to_peers.count(length.into());
+        }
     }
 
     /// A payload of `length` bytes that a client of another core has sent from its relayed address
@@ -183,8 +189,8 @@ impl Server {
     ) -> Verdict {
         let length = (payload.end - payload.start) as usize;
         let peer = PeerAddr(self.to_external(RelayedAddr(peer.0)));
-        let (path, channel) = match self.hearer(now, relay, peer) {
-            Ok((_, allocation)) => (allocation.path, allocation.channel_to(now, peer)),
+        let (id, path, channel) = match self.hearer(now, relay, peer) {
+            Ok((id, allocation)) => (id, allocation.path, allocation.channel_to(now, peer)),
             Err(reason) => return self.dropped(reason),
         };
         // ChannelData where a channel is bound to the peer (§12.7), else a Data indication.
@@ -207,18 +213,21 @@ impl Server {
         let padding = if padded { length.next_multiple_of(4) - length } else { 0 };
         self.stats.packets_to_client += 1;
         self.stats.bytes_to_client += length as u64;
+        if let Some(allocation) = self.table.get_mut(id) {
+            allocation.to_client.count(length as u64);
+        }
         Verdict::ToClient { path, header, payload, padding: padding as u8 }
     }
 
     /// The allocation of a 5-tuple that has sent data, if its sockets are open. Data is also what
     /// completes a move (RFC 8016 §3.2.2).
     #[inline]
-    fn allocation_at(&mut self, tuple: &FiveTuple) -> Option<&Allocation> {
+    fn allocation_at(&mut self, tuple: &FiveTuple) -> Option<(AllocationId, &Allocation)> {
         let id = self.table.find(tuple)?;
         if self.table.get(id)?.pending.is_some() && !self.hear(id, tuple) {
             return None;
         }
-        self.table.get(id)
+        Some((id, self.table.get(id)?))
     }
 
     /// Cookie and transaction id of an indication.

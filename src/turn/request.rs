@@ -237,7 +237,10 @@ impl Server {
         Reject(code): Reject,
         reply: &mut [u8],
     ) -> Verdict {
-        self.stats.count_error(code);
+        self.stats.count_error(message.method(), code);
+        if code == ErrorCode::UNAUTHENTICATED {
+            self.login_failed(now, path, message);
+        }
         let mut writer =
             MessageWriter::new(reply, message.method(), Class::Error, message.transaction());
         match code {

@@ -16,6 +16,7 @@ use crate::turn::map::{Hasher, hasher};
 use crate::turn::moment::{Moment, Now};
 use crate::turn::nonce::NonceMint;
 use crate::turn::port::Ports;
+use crate::turn::record::Ending;
 use crate::turn::stats::{Drop, Stats};
 use crate::turn::table::{Allocation, AllocationId, Owner, Table, slot};
 use crate::turn::ticket::TicketMint;
@@ -211,10 +212,12 @@ impl Server {
     }
 
     /// Ends an allocation and everything in it, now.
-    pub(super) fn end_allocation(&mut self, id: AllocationId) {
+    pub(super) fn end_allocation(&mut self, now: Now, id: AllocationId, ending: Ending) {
         if self.table.get_mut(id).is_some_and(Allocation::defer_end) {
             return;
         }
+        let Some(allocation) = self.table.get(id) else { return };
+        let record = Box::new(self.record(now, id, allocation));
         for family in [Family::V4, Family::V6] {
             self.close_family(id, family);
         }
@@ -229,15 +232,23 @@ impl Server {
             self.stats.allocations_ended += 1;
         }
         if allocation.charged {
-            self.actions.push_back(Action::AllocationEnded { user: allocation.username });
+            self.actions.push_back(Action::AllocationEnded { record, ending });
         }
     }
 
     /// Ends one half of a dual allocation; the last half is the end of all of it.
-    pub(super) fn end_family(&mut self, id: AllocationId, family: Family) {
+    pub(super) fn end_family(
+        &mut self,
+        now: Now,
+        id: AllocationId,
+        family: Family,
+        ending: Ending,
+    ) {
         self.close_family(id, family);
         match self.table.get_mut(id) {
-            Some(allocation) if allocation.relays == [None; 2] => self.end_allocation(id),
+            Some(allocation) if allocation.relays == [None; 2] => {
+                self.end_allocation(now, id, ending);
+            }
             Some(allocation) => {
                 let gone: Vec<_> = allocation
                     .permissions

@@ -1,6 +1,7 @@
 //! What a core has done, in plain numbers. Counters only grow; gauges say what is there now.
 
-use crate::wire::ErrorCode;
+use crate::turn::login::LoginFailure;
+use crate::wire::{ErrorCode, Method};
 
 /// Counters and gauges of one core.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,8 +55,10 @@ pub struct Stats {
     pub bytes_to_client: u64,
     /// ICMP errors that clients were told.
     pub icmp_to_client: u64,
-    /// Error responses, by code: see [`Stats::errors`].
-    errors: [u64; ERROR_CODES.len()],
+    /// Error responses, by method and code: see [`Stats::errors`] and [`Stats::errors_to`].
+    errors: [[u64; ERROR_CODES.len()]; METHODS.len()],
+    /// Responses of code 401, by what was wrong: see [`Stats::login_failures`].
+    login_failures: [u64; LoginFailure::ALL.len()],
     /// Packets that were dropped, by reason: see [`Stats::drops`].
     drops: [u64; Drop::ALL.len()],
     /// Allocations that are there now, those being opened included.
@@ -70,7 +73,19 @@ pub struct Stats {
     pub timers: u64,
 }
 
-const ERROR_CODES: [ErrorCode; 17] = [
+/// The methods whose requests are answered.
+pub const METHODS: [Method; 7] = [
+    Method::BINDING,
+    Method::ALLOCATE,
+    Method::REFRESH,
+    Method::CREATE_PERMISSION,
+    Method::CHANNEL_BIND,
+    Method::CONNECT,
+    Method::CONNECTION_BIND,
+];
+
+/// The codes of their errors.
+pub const ERROR_CODES: [ErrorCode; 17] = [
     ErrorCode::TRY_ALTERNATE,
     ErrorCode::BAD_REQUEST,
     ErrorCode::UNAUTHENTICATED,
@@ -147,6 +162,29 @@ impl Drop {
     ];
 }
 
+impl Drop {
+    /// Its name in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Fingerprint => "wrong_fingerprint",
+            Self::Unsupported => "unsupported",
+            Self::Response => "response",
+            Self::NoAllocation => "no_allocation",
+            Self::NoChannel => "no_channel",
+            Self::NoPermission => "no_permission",
+            Self::PeerRefused => "peer_refused",
+            Self::BadSend => "bad_send",
+            Self::TooMany => "too_many",
+            Self::IcmpType => "icmp_type",
+            Self::IcmpLimit => "icmp_limit",
+            Self::TooLong => "too_long",
+            Self::ReplyTooLong => "reply_too_long",
+            Self::ClientAway => "client_away",
+        }
+    }
+}
+
 impl Stats {
     /// How many packets were dropped for this reason.
     pub const fn drops(&self, reason: Drop) -> u64 {
@@ -155,7 +193,31 @@ impl Stats {
 
     /// How many error responses had this code.
     pub fn errors(&self, code: ErrorCode) -> u64 {
-        ERROR_CODES.iter().position(|c| *c == code).map_or(0, |at| self.errors[at])
+        METHODS.iter().map(|method| self.errors_to(*method, code)).sum()
+    }
+
+    /// How many of them were to requests of this method.
+    pub fn errors_to(&self, method: Method, code: ErrorCode) -> u64 {
+        place(method, code).map_or(0, |(method, code)| self.errors[method][code])
+    }
+
+    /// How many requests of this method were answered with success, repeated ones once.
+    pub fn successes_of(&self, method: Method) -> u64 {
+        match method {
+            Method::BINDING => self.bindings,
+            Method::ALLOCATE => self.allocations_created,
+            Method::REFRESH => self.refreshes,
+            Method::CREATE_PERMISSION => self.create_permissions,
+            Method::CHANNEL_BIND => self.channel_binds,
+            Method::CONNECT => self.connects,
+            Method::CONNECTION_BIND => self.connection_binds,
+            _ => 0,
+        }
+    }
+
+    /// How many requests were refused with 401 for this reason.
+    pub const fn login_failures(&self, why: LoginFailure) -> u64 {
+        self.login_failures[why as usize]
     }
 
     #[inline]
@@ -163,9 +225,19 @@ impl Stats {
         self.drops[reason as usize] += 1;
     }
 
-    pub(super) fn count_error(&mut self, code: ErrorCode) {
-        if let Some(at) = ERROR_CODES.iter().position(|c| *c == code) {
-            self.errors[at] += 1;
+    pub(super) fn count_error(&mut self, method: Method, code: ErrorCode) {
+        if let Some((method, code)) = place(method, code) {
+            self.errors[method][code] += 1;
         }
     }
+
+    pub(super) fn count_login_failure(&mut self, why: LoginFailure) {
+        self.login_failures[why as usize] += 1;
+    }
+}
+
+/// Where the counter of a method's errors of this code stands.
+fn place(method: Method, code: ErrorCode) -> Option<(usize, usize)> {
+    let method = METHODS.iter().position(|it| *it == method)?;
+    Some((method, ERROR_CODES.iter().position(|it| *it == code)?))
 }

@@ -14,6 +14,7 @@ use crate::turn::map::Hasher;
 use crate::turn::mobility::{Mobility, Pending};
 use crate::turn::moment::{Moment, Now};
 use crate::turn::opening::Opening;
+use crate::turn::record::Volume;
 use crate::turn::stats::Drop;
 use crate::turn::third_party::Session;
 use crate::turn::tuple::{
@@ -64,11 +65,16 @@ pub(super) struct Allocation {
     /// Whether its user's quota has been charged.
     pub(super) charged: bool,
     pub(super) expiry: Expiry,
+    pub(super) began: Moment,
     pub(super) permissions: HashMap<IpAddr, Permission, Hasher>,
     pub(super) channels: HashMap<ChannelNumber, Channel, Hasher>,
     pub(super) channel_by_peer: HashMap<PeerAddr, ChannelNumber, Hasher>,
     /// ICMP errors that its client was told lately.
     pub(super) told: Told,
+    /// Permissions that it was given in all.
+    pub(super) peers: u32,
+    pub(super) to_peers: Volume,
+    pub(super) to_client: Volume,
 }
 
 impl Allocation {
@@ -194,6 +200,13 @@ impl Table {
         (*serial == id.serial).then_some(allocation)
     }
 
+    /// All of them, in no order that means anything.
+    pub(super) fn all(&self) -> impl Iterator<Item = (AllocationId, &Allocation)> {
+        self.allocations.iter().map(|(index, (serial, allocation))| {
+            (AllocationId { index: index as u32, serial: *serial }, allocation)
+        })
+    }
+
     pub(super) fn get_mut(&mut self, id: AllocationId) -> Option<&mut Allocation> {
         let (serial, allocation) = self.allocations.get_mut(id.index as usize)?;
         (*serial == id.serial).then_some(allocation)
@@ -224,10 +237,14 @@ impl Table {
             reservation: None,
             charged: false,
             expiry: Expiry::of_both(expires),
+            began: Moment::default(),
             permissions: HashMap::with_hasher(hasher.clone()),
             channels: HashMap::with_hasher(hasher.clone()),
             channel_by_peer: HashMap::with_hasher(hasher.clone()),
             told: Told::default(),
+            peers: 0,
+            to_peers: Volume::default(),
+            to_client: Volume::default(),
         };
         self.next_serial = self.next_serial.wrapping_add(1);
         let index = self.allocations.insert((self.next_serial, allocation)) as u32;

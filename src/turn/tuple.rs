@@ -15,6 +15,16 @@ pub enum Transport {
     Dtls,
 }
 
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Dtls => "dtls",
+        })
+    }
+}
+
 impl Transport {
     /// Whether messages follow each other on a stream, so that ChannelData is padded
     /// (RFC 8656 §12.5) and the end of the connection ends the allocation.

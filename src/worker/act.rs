@@ -62,7 +62,14 @@ impl Worker {
                         self.shared.quota.release(&user);
                     }
                 }
-                Action::AllocationEnded { user } => self.shared.quota.release(&user),
+                Action::AllocationEnded { record, ending } => {
+                    self.shared.quota.release(&record.user);
+                    self.journal.allocation_ended(&record, ending);
+                }
+                Action::LoginFailed { path, user, why } => {
+                    let held_back = self.journal.login_failed(self.now.moment, path, &user, why);
+                    self.stats.lines_held_back += u64::from(held_back);
+                }
                 Action::ClientMoved { tuple, here } => {
                     self.tell_others(Event::Client { tuple, there: here });
                 }

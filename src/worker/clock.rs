@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use nix::time::{ClockId, clock_gettime};
+
 use crate::turn::{Moment, Now};
 
 /// Both clocks of one worker.
@@ -15,6 +17,12 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "this is where clocks are read")]
     pub(super) fn start() -> Self {
         Self { origin: Instant::now() }
+    }
+
+    /// The CPU time that this thread has taken.
+    pub(super) fn cpu(&self) -> Duration {
+        // It fails for clocks that a kernel does not have, and every one has this.
+        clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from).unwrap_or_default()
     }
 
     /// Does nothing for as long.

@@ -20,7 +20,7 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_
 use tokio::sync::oneshot;
 
 use crate::net::tcp::Connection;
-use crate::turn::{ConnectionBind, CoreId, FiveTuple, Protocol, RelayedAddr};
+use crate::turn::{ConnectionBind, CoreId, FiveTuple, Protocol, Record, RelayedAddr, Username};
 use crate::worker::parcel::Parcel;
 use crate::worker::stats::Snapshot;
 
@@ -30,7 +30,7 @@ pub struct Mailbox {
     shared: Arc<Flags>,
     news: Sender<News>,
     parcels: SyncSender<Parcel>,
-    requests: SyncSender<oneshot::Sender<Snapshot>>,
+    requests: SyncSender<Request>,
     handovers: SyncSender<Box<Handover>>,
 }
 
@@ -40,7 +40,7 @@ pub(super) struct Inbox {
     shared: Arc<Flags>,
     news: Receiver<News>,
     parcels: Receiver<Parcel>,
-    requests: Receiver<oneshot::Sender<Snapshot>>,
+    requests: Receiver<Request>,
     handovers: Receiver<Box<Handover>>,
 }
 
@@ -97,6 +97,17 @@ impl Errand {
     }
 }
 
+/// What the control plane wants to know, or done. Whoever asked may have stopped waiting.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// Its counters.
+    Snapshot(oneshot::Sender<Snapshot>),
+    /// Its allocations: those of this user, or all, and no more than so many.
+    Allocations { of: Option<Username>, most: usize, answer: oneshot::Sender<Vec<Record>> },
+    /// The end of an allocation; answers whether there was one.
+    End { id: u64, answer: oneshot::Sender<bool> },
+}
+
 /// What a worker is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -142,9 +153,38 @@ impl Mailbox {
     ///
     /// [`Unavailable`], also from the receiver where the worker ends before it answers.
     pub fn snapshot(&self) -> Result<oneshot::Receiver<Snapshot>, Unavailable> {
+        self.ask(Request::Snapshot)
+    }
+
+    /// Asks for at most so many of the worker's allocations: those of a user, or any.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Mailbox::snapshot`].
+    pub fn allocations(
+        &self,
+        of: Option<Username>,
+        most: usize,
+    ) -> Result<oneshot::Receiver<Vec<Record>>, Unavailable> {
+        self.ask(|answer| Request::Allocations { of, most, answer })
+    }
+
+    /// Ends an allocation by the name in its [`Record`]; answers whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Mailbox::snapshot`].
+    pub fn end_allocation(&self, id: u64) -> Result<oneshot::Receiver<bool>, Unavailable> {
+        self.ask(|answer| Request::End { id, answer })
+    }
+
+    fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<T>) -> Request,
+    ) -> Result<oneshot::Receiver<T>, Unavailable> {
         let (sender, receiver) = oneshot::channel();
         self.shared.waiting.fetch_add(1, Ordering::Release);
-        if self.requests.try_send(sender).is_err() {
+        if self.requests.try_send(request(sender)).is_err() {
             self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
             return Err(Unavailable);
         }
@@ -252,8 +292,8 @@ impl Inbox {
         Some(news)
     }
 
-    /// The next request for a snapshot.
-    pub(super) fn next_request(&self) -> Option<oneshot::Sender<Snapshot>> {
+    /// The next request of the control plane.
+    pub(super) fn next_request(&self) -> Option<Request> {
         let request = self.requests.try_recv().ok()?;
         self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
         Some(request)
@@ -264,6 +304,11 @@ impl Inbox {
         let handover = self.handovers.try_recv().ok()?;
         self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
         Some(handover)
+    }
+
+    /// Messages that wait, in all queues.
+    pub(super) fn waiting(&self) -> usize {
+        self.shared.waiting.load(Ordering::Relaxed)
     }
 
     /// What the worker is to do.

@@ -26,6 +26,7 @@
 //! allocation the [`Quota`] and the [`Shelf`] of reserved sockets, of a connection the [`Crowd`].
 
 mod act;
+mod answer;
 mod attention;
 mod clock;
 mod connections;
@@ -35,6 +36,7 @@ mod dtls;
 mod elsewhere;
 mod guest;
 mod icmp;
+mod journal;
 mod listeners;
 mod lobby;
 mod mailbox;
@@ -88,6 +90,7 @@ use attention::Attention;
 use clock::Clock;
 use connections::Connections;
 use icmp::Errors;
+use journal::Journal;
 use listeners::Listeners;
 use lobby::Lobby;
 use mailbox::Inbox;
@@ -138,6 +141,7 @@ struct Worker {
     /// Of them those that are decided behind the media of their batch.
     late: Vec<usize>,
     errors: Errors,
+    journal: Journal,
     send: SendBatch,
     /// Packets that this turn has handed to the core, and the kernel's messages they came in.
     handled: (u32, u32),
@@ -266,8 +270,7 @@ impl Worker {
                 self.hear(news);
             }
             while let Some(request) = self.inbox.next_request() {
-                // Whoever asked may have stopped waiting.
-                let _ = request.send(self.snapshot());
+                self.answer(request);
             }
         }
         let state = self.inbox.state();

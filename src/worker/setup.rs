@@ -20,6 +20,7 @@ use crate::worker::clock::Clock;
 use crate::worker::connections::Connections;
 use crate::worker::crowd::{Crowd, CrowdLimits};
 use crate::worker::icmp::Errors;
+use crate::worker::journal::Journal;
 use crate::worker::listeners::Listeners;
 use crate::worker::lobby::Lobby;
 use crate::worker::mailbox::{Inbox, Mailbox, State, mailbox};
@@ -226,6 +227,7 @@ impl Worker {
             requests: 0,
             late: Vec::new(),
             errors: Errors::default(),
+            journal: Journal::default(),
             send: SendBatch::new(),
             scratch: vec![0; tcp::READ_BYTES],
             accept_again: None,

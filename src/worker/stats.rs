@@ -3,6 +3,8 @@
 //! Each worker counts for itself and nobody else looks on; a [`Snapshot`] is a copy. Sums over the
 //! workers are made by whoever reads them.
 
+use std::time::Duration;
+
 use crate::net::{Received, Tally};
 use crate::turn;
 use crate::worker::Worker;
@@ -90,6 +92,8 @@ pub struct Stats {
     /// Payloads, and packets of clients that have moved, that crossed to another worker without a
     /// socket.
     pub crossed: u64,
+    /// Refusals that were not told to the log, because there were too many.
+    pub lines_held_back: u64,
     /// Turns of the loop.
     pub turns: u64,
     /// Clients over DTLS; their datagrams are counted as UDP's.
@@ -189,6 +193,10 @@ pub struct Snapshot {
     pub peers: usize,
     /// DTLS sessions now, those that are shaking hands included.
     pub sessions: usize,
+    /// Messages of other workers and of the control plane that wait for it.
+    pub waiting: usize,
+    /// The CPU time that its thread has taken.
+    pub cpu: Duration,
 }
 
 impl Traffic {
@@ -232,6 +240,8 @@ impl Worker {
             connections: self.connections.len() + self.peers.joined(),
             peers: self.peers.len(),
             sessions: self.sessions.len(),
+            waiting: self.inbox.waiting(),
+            cpu: self.clock.cpu(),
         }
     }
 }

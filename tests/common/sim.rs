@@ -9,9 +9,9 @@ use hairpin::turn::acl::Acl;
 use hairpin::turn::config::{Alternates, Credentials, Discovery, Limits, Relay, Software, User};
 use hairpin::turn::stats::Drop;
 use hairpin::turn::{
-    Action, Config, ConnectError, ConnectionId, CoreId, FiveTuple, Lifetime, Link, Moment, Now,
-    OpenError, Path, PeerAddr, RelayId, RelayedAddr, Reservation, ReservationToken, Server, Stats,
-    Transport, Username, Verdict,
+    Action, Config, ConnectError, ConnectionId, CoreId, FiveTuple, Lifetime, Link, LoginFailure,
+    Moment, Now, OpenError, Path, PeerAddr, RelayId, RelayedAddr, Reservation, ReservationToken,
+    Server, Stats, Transport, Username, Verdict,
 };
 use hairpin::wire::{AttributeType, ChannelData, Class, ErrorCode, Icmp, IntegrityKey, Method};
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -186,6 +186,8 @@ pub(crate) struct Sim {
     pub(crate) outbox: VecDeque<(Path, Vec<u8>)>,
     /// Every action, as it came.
     pub(crate) actions: Vec<Action>,
+    /// Who was refused by name.
+    pub(crate) refused: Vec<(Path, Username, LoginFailure)>,
     /// Every verdict's bytes and every action, as text: what a deterministic core repeats.
     pub(crate) journal: Option<Vec<String>>,
     /// Room for replies.
@@ -280,6 +282,7 @@ impl Sim {
             charged: BTreeMap::new(),
             outbox: VecDeque::new(),
             actions: Vec::new(),
+            refused: Vec::new(),
             journal: None,
             reply_room: 1500,
             passed_on: 0,
@@ -424,14 +427,27 @@ impl Sim {
         self.cores[core].check_invariants();
     }
 
+    /// The operator ends an allocation; whether it was there.
+    pub(crate) fn revoke(&mut self, core: usize, id: u64) -> bool {
+        let now = self.now();
+        let was_there = self.cores[core].revoke(now, id);
+        self.settle(core);
+        was_there
+    }
+
     /// Does what the core asks for, until it asks for nothing more.
     fn act(&mut self, core: usize) {
         while let Some(action) = self.cores[core].poll_action() {
             if let Some(journal) = &mut self.journal {
                 journal.push(format!("{core} {action:?}"));
             }
+            if let Action::LoginFailed { path, user, why } = action {
+                self.refused.push((path, user, why));
+                continue;
+            }
             self.actions.push(action.clone());
             match action {
+                Action::LoginFailed { .. } => unreachable!("it was put aside"),
                 Action::Send { path, bytes } => self.outbox.push_back((path, bytes.into())),
                 Action::OpenRelay { .. }
                 | Action::OpenListener { .. }
@@ -480,8 +496,8 @@ impl Sim {
                 Action::DropReserved { token } => {
                     self.shelf.remove(&token);
                 }
-                Action::AllocationEnded { user } => {
-                    let charged = self.charged.get_mut(&user).expect("it was charged");
+                Action::AllocationEnded { record, .. } => {
+                    let charged = self.charged.get_mut(&record.user).expect("it was charged");
                     *charged = charged.checked_sub(1).expect("never given back twice");
                 }
                 Action::ClientMoved { tuple, here } => {

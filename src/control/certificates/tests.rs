@@ -202,6 +202,7 @@ fn files_are_read_again_when_they_have_changed_and_rest() {
         dtls: None,
         read: stamps.clone(),
         seen: stamps.clone(),
+        ends: watch::Sender::default(),
     };
     certificates.look();
     assert_eq!(certificates.read, stamps);

@@ -10,9 +10,10 @@ use ipnet::IpNet;
 
 use super::address::{self, Wrong};
 use super::error::Problem;
-use super::file::{File, Limits, Signalling};
+use super::file::{Admin, File, Limits, Signalling};
 use super::source::{At, Source};
 use super::{CertificateFiles, Listen, Peers, Relay};
+use crate::control::admin::{Keys, Token};
 use crate::control::log;
 use crate::net::Switch;
 use crate::net::dtls::Identity;
@@ -380,6 +381,17 @@ impl Check<'_> {
             self.kept(At("signalling", "public_host", None), address::host(host));
         }
         self.nets("signalling", "trusted_proxies", &s.trusted_proxies)
+    }
+
+    pub(super) fn admin(&mut self, admin: &Admin) -> Keys {
+        let token = admin.token.clone().unwrap_or_default();
+        if admin.token.is_some() && token.len() < 16 {
+            let cause = "a token of fewer than 16 characters can be guessed".to_owned();
+            let cure = "write what `openssl rand -hex 32` prints, or take the key away";
+            self.wrong(At("admin", "token", None), cause, cure);
+        }
+        let metrics_from = self.nets("admin", "metrics_from", &admin.metrics_from);
+        Keys { token: Token(token), metrics_from }
     }
 
     pub(super) fn log(&mut self, level: &str) {

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use toml::value::Datetime;
 
 use super::keys::{Fields, fields_of};
+use crate::control::log::Format;
 
 /// Every section with its keys. The top level has no name.
 pub(super) const SECTIONS: &[(&str, Fields)] = &[
@@ -23,6 +24,7 @@ pub(super) const SECTIONS: &[(&str, Fields)] = &[
     ("peers", fields_of::<Peers>),
     ("limits", fields_of::<Limits>),
     ("signalling", fields_of::<Signalling>),
+    ("admin", fields_of::<Admin>),
     ("log", fields_of::<Log>),
 ];
 
@@ -49,6 +51,7 @@ pub(super) struct File {
     pub(super) peers: Peers,
     pub(super) limits: Limits,
     pub(super) signalling: Signalling,
+    pub(super) admin: Admin,
     pub(super) log: Log,
 }
 
@@ -74,6 +77,7 @@ impl Default for File {
             peers: Peers::default(),
             limits: Limits::default(),
             signalling: Signalling::default(),
+            admin: Admin::default(),
             log: Log::default(),
         }
     }
@@ -396,17 +400,27 @@ impl Default for Signalling {
     }
 }
 
+/// `[admin]`
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Admin {
+    pub(super) token: Option<String>,
+    pub(super) metrics_from: Vec<String>,
+}
+
 /// `[log]`
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
     /// A level, or levels by module: `info,hairpin::control=debug`.
     pub level: String,
+    /// How lines are written.
+    pub format: Format,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: "info".to_owned() }
+        Self { level: "info".to_owned(), format: Format::default() }
     }
 }
 
