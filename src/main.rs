@@ -23,7 +23,9 @@ fn serve(cli: &Cli) -> ExitCode {
         Err(error) => return failed(&error),
     };
     let log = Log::start(&config.log.level, config.log.format);
-    match server::run(config, &log) {
+    // The same file, and what the command line says instead of it.
+    let again = cli.clone();
+    match server::run(config, Box::new(move || again.load()), &log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }

@@ -28,7 +28,8 @@ use crate::worker::{
     self, CrowdLimits, Dtls, DtlsSetup, Failure, Guest, QuotaLimits, WorkerHandle, WorkerSetup,
 };
 
-use self::control::Control;
+pub use self::control::Reread;
+use self::control::{Control, Settings};
 
 /// Connections that may wait to be shown in, HTTP over TLS.
 const GUESTS_MAX: usize = 64;
@@ -39,7 +40,7 @@ const GUESTS_MAX: usize = 64;
 ///
 /// Whatever kept it from starting, with file, line and cure where a configuration is the cause;
 /// and a worker that ended before it was told to.
-pub fn run(config: Config, log: &Log) -> Result<(), ServeError> {
+pub fn run(config: Config, reread: Reread, log: &Log) -> Result<(), ServeError> {
     raise_descriptor_limit();
     let found = interfaces::found()
         .map_err(|error| ServeError::io("the host's own addresses cannot be listed", &error))?;
@@ -75,7 +76,8 @@ pub fn run(config: Config, log: &Log) -> Result<(), ServeError> {
     announce(&config, &found, &up, workers, offload);
     let result = {
         let entrances = Entrances { listeners: bound.http, guests: Some(guests) };
-        control.serve(&config, &up, entrances, certificates, &handles, log.levels().clone())
+        let settings = Settings { config: config.clone(), found, reread };
+        control.serve(settings, &up, entrances, certificates, &handles, log.levels().clone())
     };
     finish(handles, result)
 }
@@ -231,15 +233,10 @@ fn start_workers(
     let datagrams = [udp.first(), dtls.first()].into_iter().flatten().map(Vec::len).next();
     let workers = datagrams.or(streams).unwrap_or(0);
     let limits = &config.limits;
-    let quota =
-        QuotaLimits { per_user: limits.allocations_per_user, total: limits.allocations_total };
-    let crowd = CrowdLimits {
-        total: limits.tcp_connections,
-        per_source: limits.tcp_connections_per_source,
-        peers: limits.peer_connections,
-    };
     let mut handles = Vec::with_capacity(workers);
-    for seat in worker::seats(workers, quota, crowd).map_err(|e| cannot(&e))? {
+    for seat in worker::seats(workers, quota_limits(config), crowd_limits(config))
+        .map_err(|e| cannot(&e))?
+    {
         let share = handles.len() as u16;
         let mut core = config.turn(found, share, workers as u16);
         // Ports that the system chose are known only now.
@@ -276,6 +273,20 @@ fn start_workers(
         handles.push(worker::spawn(seat, setup).map_err(|e| cannot(&e))?);
     }
     Ok(handles)
+}
+
+fn quota_limits(config: &Config) -> QuotaLimits {
+    let limits = &config.limits;
+    QuotaLimits { per_user: limits.allocations_per_user, total: limits.allocations_total }
+}
+
+fn crowd_limits(config: &Config) -> CrowdLimits {
+    let limits = &config.limits;
+    CrowdLimits {
+        total: limits.tcp_connections,
+        per_source: limits.tcp_connections_per_source,
+        peers: limits.peer_connections,
+    }
 }
 
 /// A key, a secret or a seed.

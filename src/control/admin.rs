@@ -49,7 +49,7 @@ pub struct Admin {
 }
 
 /// Who may ask, beside this very machine.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Keys {
     /// Whoever shows this; nobody where it is empty.
     pub token: Token,

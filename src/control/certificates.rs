@@ -101,6 +101,11 @@ impl Certificates {
         }
     }
 
+    /// Reads these files from now on.
+    pub fn set_files(&mut self, files: Vec<CertificateFiles>) {
+        self.files = files;
+    }
+
     /// Reads the files again. Where they are not good, what was there stays.
     pub fn read_again(&mut self) {
         self.read = stamps(&self.files);

@@ -7,6 +7,7 @@
 
 mod address;
 mod bind;
+mod change;
 mod check;
 mod discovery;
 mod error;

@@ -1,22 +1,35 @@
 //! The control plane while the server runs: HTTP, signals and orders, and the end.
 
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinError;
-use tokio::time::{interval, sleep};
+use tokio::time::{interval, sleep, timeout};
 use tracing::{info, warn};
 
-use super::{ServeError, Up};
+use super::{ServeError, Up, crowd_limits, quota_limits, random};
 use crate::control::admin::{Admin, Order};
 use crate::control::certificates::Certificates;
-use crate::control::config::Config;
+use crate::control::config::{Config, ConfigError};
 use crate::control::http::{self, Entrances, HttpSettings};
 use crate::control::log::Levels;
+use crate::turn::Reload;
 use crate::worker::WorkerHandle;
+
+/// Reads the configuration again.
+pub type Reread = Box<dyn Fn() -> Result<Config, ConfigError> + Send>;
+
+/// The configuration that holds, and where the next one comes from.
+pub(super) struct Settings {
+    pub(super) config: Config,
+    /// The host's own addresses, found at the start.
+    pub(super) found: Vec<IpAddr>,
+    pub(super) reread: Reread,
+}
 
 /// The control plane: a runtime, and the signals that it waits for.
 pub(super) struct Control {
@@ -51,7 +64,7 @@ impl Control {
     /// Serves HTTP, watches the workers and waits for a signal.
     pub(super) fn serve(
         self,
-        config: &Config,
+        settings: Settings,
         up: &Up,
         entrances: Entrances,
         certificates: Option<Certificates>,
@@ -59,7 +72,8 @@ impl Control {
         levels: Levels,
     ) -> Result<(), ServeError> {
         let Self { runtime, signals } = self;
-        let mut settings = HttpSettings::from_config(config, &up.udp, &up.tcp, &up.tls);
+        let config = &settings.config;
+        let mut http = HttpSettings::from_config(config, &up.udp, &up.tcp, &up.tls);
         let (draining, drains) = watch::channel(false);
         // One order at a time: whoever gives another is told to come back.
         let (give, orders) = mpsc::channel(1);
@@ -67,18 +81,18 @@ impl Control {
             workers: workers.iter().map(|worker| worker.mailbox().clone()).collect(),
             keys: config.admin.clone(),
             draining: drains,
-            signalling: settings.stats.subscribe(),
+            signalling: http.stats.subscribe(),
             certificates: certificates
                 .as_ref()
                 .map_or_else(|| watch::channel(Vec::new()).1, Certificates::ends),
-            levels,
+            levels: levels.clone(),
             orders: give,
         };
-        settings.extra = admin.router();
-        let mut waits = Waits { signals, orders, certificates };
+        http.extra = admin.router();
+        let mut waits = Waits { signals, orders, certificates, levels, settings };
         runtime.block_on(async {
             let (end, ended) = tokio::sync::oneshot::channel::<()>();
-            let mut page = tokio::spawn(http::serve(entrances, settings, async {
+            let mut page = tokio::spawn(http::serve(entrances, http, async {
                 // The sender going away says the same.
                 let _ = ended.await;
             }));
@@ -91,8 +105,7 @@ impl Control {
             }
             // The page stays: whoever balances load asks there, and is told to send nobody more.
             draining.send_replace(true);
-            let drain = Duration::from_secs(config.drain_secs.into());
-            waits.wind_down(workers, drain).await;
+            waits.wind_down(workers).await;
             drop(end);
             http_result(page.await)
         })
@@ -111,6 +124,8 @@ struct Waits {
     signals: Signals,
     orders: mpsc::Receiver<Order>,
     certificates: Option<Certificates>,
+    levels: Levels,
+    settings: Settings,
 }
 
 impl Waits {
@@ -121,10 +136,10 @@ impl Waits {
             tokio::select! {
                 _ = self.signals.terminate.recv() => return Ok(()),
                 _ = self.signals.interrupt.recv() => return Ok(()),
-                _ = self.signals.hangup.recv() => self.reload(),
+                _ = self.signals.hangup.recv() => self.reload(workers).await,
                 Some(order) = self.orders.recv() => match order {
                     Order::Drain => return Ok(()),
-                    Order::Reload => self.reload(),
+                    Order::Reload => self.reload(workers).await,
                 },
                 _ = look_at_files.tick() => {
                     if let Some(certificates) = &mut self.certificates {
@@ -141,16 +156,46 @@ impl Waits {
         }
     }
 
-    fn reload(&mut self) {
+    /// Reads the configuration and the certificates again, and has the workers go by them. What is
+    /// wrong leaves everything as it was.
+    async fn reload(&mut self, workers: &[WorkerHandle]) {
+        let new = match (self.settings.reread)() {
+            Ok(new) => new,
+            Err(error) => return warn!("SIGHUP: all stays as it was: {error}"),
+        };
+        let config = &mut self.settings.config;
+        for key in config.take_over(new) {
+            warn!("{key} has changed: that takes a restart");
+        }
+        if let Err(why) = self.levels.set(&config.log.level) {
+            warn!("the log's levels stay as they were: {why}");
+        }
         if let Some(certificates) = &mut self.certificates {
+            certificates.set_files(config.tls.clone());
             certificates.read_again();
         }
-        warn!("SIGHUP: this version reads all but its certificates at start only");
+        for (share, worker) in workers.iter().enumerate() {
+            worker.set_limits(quota_limits(config), crowd_limits(config));
+            let core = config.turn(&self.settings.found, share as u16, workers.len() as u16);
+            let reloaded = match random() {
+                Ok(seed) => worker.mailbox().reload(Reload::new(core, seed)),
+                Err(error) => return warn!("{error}"),
+            };
+            let is_done = match reloaded {
+                Ok(answer) => timeout(PATIENCE, answer).await.is_ok_and(|answer| answer.is_ok()),
+                Err(_) => false,
+            };
+            if !is_done {
+                warn!(worker = worker.index(), "does not answer; it goes by the old settings");
+            }
+        }
+        info!("SIGHUP: the configuration was read again");
     }
 
     /// Lets the calls that are there go on for a while, but no new ones begin. Another signal ends
     /// that at once.
-    async fn wind_down(&mut self, workers: &[WorkerHandle], drain: Duration) {
+    async fn wind_down(&mut self, workers: &[WorkerHandle]) {
+        let drain = Duration::from_secs(self.settings.config.drain_secs.into());
         info!("draining for at most {} s", drain.as_secs());
         for worker in workers {
             // One that has ended already needs no telling.
@@ -195,3 +240,6 @@ const FILES_EVERY: Duration = Duration::from_secs(1);
 
 /// How often a draining server looks whether anything is left.
 const DRAIN_LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// How long a worker may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);

@@ -19,6 +19,8 @@ pub(super) struct Alternates {
     tls_listeners: Vec<SocketAddr>,
     /// Whether now is the time.
     open: bool,
+    /// Whether the server drains.
+    drains: bool,
 }
 
 /// Servers for clients of one kind, each in its turn.
@@ -46,7 +48,14 @@ impl Alternates {
             ring.next = share.into();
         }
         let config::Alternates { domain, tls_listeners, always, .. } = settings;
-        Self { rings, domain, tls_listeners, open: always }
+        Self { rings, domain, tls_listeners, open: always, drains: false }
+    }
+
+    /// Takes over what does not change: where clients come in, and that it drains.
+    pub(super) fn go_on_from(&mut self, before: &Self) {
+        self.tls_listeners.clone_from(&before.tls_listeners);
+        self.drains = before.drains;
+        self.open |= self.drains;
     }
 
     /// Whether a client has come by a TLS listener.
@@ -70,6 +79,7 @@ impl Server {
     /// From now on new clients are sent to other servers, where there are any.
     pub fn drain(&mut self) {
         self.alternates.open = true;
+        self.alternates.drains = true;
     }
 
     /// Step 11 of Allocate: 300, if new clients are sent elsewhere. Who has reserved a port can

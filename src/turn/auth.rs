@@ -36,7 +36,7 @@ pub(super) struct Accounts {
 }
 
 /// What the password algorithms make of one password.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 struct Keys {
     md5: LongTermKey,
     sha256: LongTermKey,
@@ -109,6 +109,16 @@ impl Accounts {
                 }
             }
         }
+    }
+
+    /// Whether somebody who is a user here is none there, or has another password.
+    pub(super) fn has_changed(&self, name: &[u8], there: &Self) -> bool {
+        let here = self.users.get(name);
+        here.is_some_and(|keys| {
+            let other = there.users.get(name);
+            // As many for everybody, so that some are there twice.
+            other.is_none_or(|other| !keys.iter().all(|key| other.contains(key)))
+        })
     }
 
     pub(super) fn realm(&self) -> &[u8] {

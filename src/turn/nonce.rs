@@ -139,6 +139,11 @@ impl NonceMint {
         nonce
     }
 
+    /// Nonces are good for as long from now on, those that were minted before as well.
+    pub(super) fn set_lifetime(&mut self, lifetime: Lifetime) {
+        self.lifetime = lifetime;
+    }
+
     /// Whether `nonce` was minted here, for this client, within the lifetime, and is good for a
     /// request of this method.
     pub(super) fn accepts(

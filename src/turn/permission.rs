@@ -53,7 +53,9 @@ impl Server {
             .collect();
         new.sort_unstable();
         new.dedup();
-        let room = self.limits.permissions_per_allocation - allocation.permissions.len();
+        // It may hold more: the limit can change while it lives.
+        let most = self.limits.permissions_per_allocation;
+        let room = most.saturating_sub(allocation.permissions.len());
         if new.len() > room {
             return reject(ErrorCode::INSUFFICIENT_CAPACITY);
         }

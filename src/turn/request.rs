@@ -189,7 +189,8 @@ impl Server {
             return Some((credential, Authorization::ThirdParty(None)));
         }
         let own = known.filter(|allocation| {
-            allocation.session.is_none()
+            !allocation.disowned
+                && allocation.session.is_none()
                 && name == Some(&allocation.username.0)
                 && allocation.credential.scheme() == scheme
         });

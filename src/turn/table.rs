@@ -51,6 +51,8 @@ pub(super) struct Allocation {
     pub(super) username: Username,
     pub(super) protocol: Protocol,
     pub(super) credential: Credential,
+    /// Its user has another password by now, or is none: the credential serves for answers only.
+    pub(super) disowned: bool,
     /// Of an allocation that was made with a token; those of users have none.
     pub(super) session: Option<Box<Session>>,
     /// Mostly nothing: then it relays.
@@ -229,6 +231,7 @@ impl Table {
             username,
             protocol: opening.protocol(),
             credential,
+            disowned: false,
             session: None,
             pending: Some(Box::new(Pending::Sockets(opening))),
             mobility: None,

@@ -47,7 +47,7 @@ impl PasswordAlgorithm {
 }
 
 /// The key that a password algorithm makes.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct LongTermKey {
     bytes: [u8; 32],
     algorithm: PasswordAlgorithm,

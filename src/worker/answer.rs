@@ -15,6 +15,11 @@ impl Worker {
                 let wanted = all.filter(|record| of.as_ref().is_none_or(|of| record.user == *of));
                 let _ = answer.send(wanted.take(most).collect());
             }
+            Request::Reload { reload, answer } => {
+                self.core.reload(*reload);
+                self.act();
+                let _ = answer.send(());
+            }
             Request::End { id, answer } => {
                 let was_there = self.core.revoke(self.now, id);
                 self.act();

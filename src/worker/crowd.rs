@@ -22,12 +22,12 @@ pub struct CrowdLimits {
 /// The count of connections.
 #[derive(Debug)]
 pub struct Crowd {
-    limits: CrowdLimits,
     present: Mutex<Present>,
 }
 
 #[derive(Debug, Default)]
 struct Present {
+    limits: CrowdLimits,
     by_source: HashMap<IpAddr, usize>,
     total: usize,
     peers: usize,
@@ -51,7 +51,7 @@ impl Default for CrowdLimits {
 impl Crowd {
     /// Nobody, under these limits.
     pub fn new(limits: CrowdLimits) -> Self {
-        Self { limits, present: Mutex::default() }
+        Self { present: Mutex::new(Present { limits, ..Present::default() }) }
     }
 
     /// Counts a connection from `client`.
@@ -61,12 +61,13 @@ impl Crowd {
     /// [`Refused`] where it would be one too many; nothing is counted then.
     pub fn enter(&self, client: IpAddr) -> Result<(), Refused> {
         let mut present = self.present();
-        if present.total >= self.limits.total {
+        if present.total >= present.limits.total {
             return Err(Refused::Total);
         }
-        let count = present.by_source.entry(source(client)).or_insert(0);
         // A limit of nothing would leave an entry of nothing behind.
-        if *count >= self.limits.per_source.max(1) {
+        let most = present.limits.per_source.max(1);
+        let count = present.by_source.entry(source(client)).or_insert(0);
+        if *count >= most {
             return Err(Refused::PerSource);
         }
         *count += 1;
@@ -78,7 +79,7 @@ impl Crowd {
     pub fn is_full_for(&self, client: IpAddr) -> bool {
         let present = self.present();
         let own = present.by_source.get(&source(client)).copied().unwrap_or(0);
-        present.total >= self.limits.total && own < self.limits.per_source
+        present.total >= present.limits.total && own < present.limits.per_source
     }
 
     /// Takes a connection of `client` from the count.
@@ -103,7 +104,7 @@ impl Crowd {
     /// [`Refused::Total`] where it would be one too many; it is not counted then.
     pub fn enter_peer(&self) -> Result<(), Refused> {
         let mut present = self.present();
-        if present.peers >= self.limits.peers {
+        if present.peers >= present.limits.peers {
             return Err(Refused::Total);
         }
         present.peers += 1;
@@ -115,6 +116,11 @@ impl Crowd {
         let mut present = self.present();
         debug_assert!(present.peers > 0, "left without having entered");
         present.peers -= 1;
+    }
+
+    /// Goes by other limits from now on. Nobody who is there has to go.
+    pub fn set_limits(&self, limits: CrowdLimits) {
+        self.present().limits = limits;
     }
 
     fn present(&self) -> MutexGuard<'_, Present> {

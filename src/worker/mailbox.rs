@@ -20,7 +20,9 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_
 use tokio::sync::oneshot;
 
 use crate::net::tcp::Connection;
-use crate::turn::{ConnectionBind, CoreId, FiveTuple, Protocol, Record, RelayedAddr, Username};
+use crate::turn::{
+    ConnectionBind, CoreId, FiveTuple, Protocol, Record, RelayedAddr, Reload, Username,
+};
 use crate::worker::parcel::Parcel;
 use crate::worker::stats::Snapshot;
 
@@ -106,6 +108,8 @@ pub(super) enum Request {
     Allocations { of: Option<Username>, most: usize, answer: oneshot::Sender<Vec<Record>> },
     /// The end of an allocation; answers whether there was one.
     End { id: u64, answer: oneshot::Sender<bool> },
+    /// Other settings; answers when they hold.
+    Reload { reload: Box<Reload>, answer: oneshot::Sender<()> },
 }
 
 /// What a worker is to do.
@@ -176,6 +180,15 @@ impl Mailbox {
     /// As for [`Mailbox::snapshot`].
     pub fn end_allocation(&self, id: u64) -> Result<oneshot::Receiver<bool>, Unavailable> {
         self.ask(|answer| Request::End { id, answer })
+    }
+
+    /// Has the worker's core go by other settings; answers when it does.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Mailbox::snapshot`].
+    pub fn reload(&self, reload: Reload) -> Result<oneshot::Receiver<()>, Unavailable> {
+        self.ask(|answer| Request::Reload { reload: Box::new(reload), answer })
     }
 
     fn ask<T>(

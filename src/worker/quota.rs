@@ -20,12 +20,12 @@ pub struct QuotaLimits {
 /// The count of allocations.
 #[derive(Debug)]
 pub struct Quota {
-    limits: QuotaLimits,
     held: Mutex<Held>,
 }
 
 #[derive(Debug, Default)]
 struct Held {
+    limits: QuotaLimits,
     by_account: HashMap<Box<[u8]>, usize>,
     total: usize,
 }
@@ -37,7 +37,7 @@ pub struct Exhausted;
 impl Quota {
     /// Nothing held, under these limits.
     pub fn new(limits: QuotaLimits) -> Self {
-        Self { limits, held: Mutex::default() }
+        Self { held: Mutex::new(Held { limits, ..Held::default() }) }
     }
 
     /// Books one allocation for `user`.
@@ -49,7 +49,7 @@ impl Quota {
         let mut held = self.held();
         let account = account(user);
         let of_user = held.by_account.get(account).copied().unwrap_or(0);
-        if reached(held.total, self.limits.total) || reached(of_user, self.limits.per_user) {
+        if reached(held.total, held.limits.total) || reached(of_user, held.limits.per_user) {
             return Err(Exhausted);
         }
         held.total += 1;
@@ -73,6 +73,11 @@ impl Quota {
             held.by_account.remove(account);
         }
         held.total -= 1;
+    }
+
+    /// Goes by other limits from now on. Whoever holds more keeps it, and gets nothing new.
+    pub fn set_limits(&self, limits: QuotaLimits) {
+        self.held().limits = limits;
     }
 
     /// Allocations held now.

@@ -247,6 +247,12 @@ impl WorkerHandle {
         &self.shared.mailboxes[self.index]
     }
 
+    /// Has all workers go by these limits from now on.
+    pub fn set_limits(&self, quota: QuotaLimits, crowd: CrowdLimits) {
+        self.shared.quota.set_limits(quota);
+        self.shared.crowd.set_limits(crowd);
+    }
+
     /// Whether it has ended; [`WorkerHandle::join`] then returns at once.
     pub fn is_finished(&self) -> bool {
         self.thread.is_finished()

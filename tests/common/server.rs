@@ -134,6 +134,19 @@ impl Server {
         self.running = Some(running.expect("what has started once starts again"));
     }
 
+    /// Writes the configuration anew, with these keys changed, for a server that reads it again.
+    pub(crate) fn write_config(&self, changes: &str) {
+        let Running { directory, ports, .. } = self.running();
+        let path = directory.path().join("turnserver.toml");
+        fs::write(path, config(changes, *ports)).expect("the configuration");
+    }
+
+    /// The same as it is written, whatever that is.
+    pub(crate) fn write_bad_config(&self, text: &str) {
+        let path = self.running().directory.path().join("turnserver.toml");
+        fs::write(path, text).expect("the configuration");
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.running().pid()), signal).expect("the server runs");
     }

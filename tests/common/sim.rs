@@ -422,7 +422,7 @@ impl Sim {
         self.act(0);
     }
 
-    fn settle(&mut self, core: usize) {
+    pub(crate) fn settle(&mut self, core: usize) {
         self.act(core);
         self.cores[core].check_invariants();
     }
