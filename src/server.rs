@@ -1,6 +1,7 @@
 //! The composition: bind, start the workers and the control plane, wait, drain.
 
 mod control;
+mod systemd;
 
 use std::fmt;
 use std::io;

@@ -11,6 +11,7 @@ use tokio::task::JoinError;
 use tokio::time::{interval, sleep, timeout};
 use tracing::{info, warn};
 
+use super::systemd;
 use super::{ServeError, Up, crowd_limits, quota_limits, random};
 use crate::control::admin::{Admin, Order};
 use crate::control::certificates::Certificates;
@@ -96,6 +97,7 @@ impl Control {
                 // The sender going away says the same.
                 let _ = ended.await;
             }));
+            systemd::ready(UP);
             tokio::select! {
                 result = waits.until_told_to_stop(workers) => result?,
                 ended = &mut page => {
@@ -105,6 +107,7 @@ impl Control {
             }
             // The page stays: whoever balances load asks there, and is told to send nobody more.
             draining.send_replace(true);
+            systemd::stopping("draining");
             waits.wind_down(workers).await;
             drop(end);
             http_result(page.await)
@@ -132,6 +135,8 @@ impl Waits {
     async fn until_told_to_stop(&mut self, workers: &[WorkerHandle]) -> Result<(), ServeError> {
         let mut look = interval(WATCH_EVERY);
         let mut look_at_files = interval(FILES_EVERY);
+        let watchdog = systemd::watchdog();
+        let mut sign_of_life = interval(watchdog.unwrap_or(FILES_EVERY));
         loop {
             tokio::select! {
                 _ = self.signals.terminate.recv() => return Ok(()),
@@ -141,6 +146,12 @@ impl Waits {
                     Order::Drain => return Ok(()),
                     Order::Reload => self.reload(workers).await,
                 },
+                _ = sign_of_life.tick(), if watchdog.is_some() => {
+                    // A worker that hangs is the server's end: systemd starts another.
+                    if all_answer(workers).await {
+                        systemd::alive();
+                    }
+                }
                 _ = look_at_files.tick() => {
                     if let Some(certificates) = &mut self.certificates {
                         certificates.look();
@@ -159,6 +170,12 @@ impl Waits {
     /// Reads the configuration and the certificates again, and has the workers go by them. What is
     /// wrong leaves everything as it was.
     async fn reload(&mut self, workers: &[WorkerHandle]) {
+        systemd::reloading();
+        self.read_again(workers).await;
+        systemd::ready(UP);
+    }
+
+    async fn read_again(&mut self, workers: &[WorkerHandle]) {
         let new = match (self.settings.reread)() {
             Ok(new) => new,
             Err(error) => return warn!("SIGHUP: all stays as it was: {error}"),
@@ -210,6 +227,17 @@ impl Waits {
     }
 }
 
+/// Whether each worker answers in time.
+async fn all_answer(workers: &[WorkerHandle]) -> bool {
+    for worker in workers {
+        let Ok(answer) = worker.mailbox().snapshot() else { return false };
+        if !timeout(PATIENCE, answer).await.is_ok_and(|answer| answer.is_ok()) {
+            return false;
+        }
+    }
+    true
+}
+
 fn listen_for(kind: SignalKind) -> Result<Signal, ServeError> {
     signal(kind).map_err(|error| ServeError::io("signals cannot be waited for", &error))
 }
@@ -217,8 +245,12 @@ fn listen_for(kind: SignalKind) -> Result<Signal, ServeError> {
 /// Returns when no worker holds an allocation any more.
 async fn all_drained(workers: &[WorkerHandle]) {
     let mut look = interval(DRAIN_LOOK_EVERY);
+    let watchdog = systemd::watchdog();
     loop {
         look.tick().await;
+        if watchdog.is_some() {
+            systemd::alive();
+        }
         let mut held = 0;
         for worker in workers {
             // A worker that has ended holds nothing.
@@ -243,3 +275,6 @@ const DRAIN_LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// How long a worker may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What systemd shows while all is well.
+const UP: &str = "serving";

@@ -69,8 +69,17 @@ impl Server {
         Self::limited(changes, None)
     }
 
+    /// The same with these variables in its environment.
+    pub(crate) fn with_env(changes: &str, environment: &[(&str, &str)]) -> Self {
+        Self::prepared(changes, None, environment)
+    }
+
     /// The same with no more than so many descriptors.
     pub(crate) fn limited(changes: &str, descriptors: Option<u32>) -> Self {
+        Self::prepared(changes, descriptors, &[])
+    }
+
+    fn prepared(changes: &str, descriptors: Option<u32>, environment: &[(&str, &str)]) -> Self {
         if let Ok(address) = std::env::var("HAIRPIN_TEST_SERVER") {
             let address = address.parse().expect("HAIRPIN_TEST_SERVER must be ADDRESS:PORT");
             return Self { address, running: None };
@@ -84,7 +93,7 @@ impl Server {
                 http: free_port(),
                 dtls: free_port(),
             };
-            match Running::start(changes, descriptors, ports) {
+            match Running::start(changes, descriptors, environment, ports) {
                 Ok(running) => {
                     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.turn));
                     return Self { address, running: Some(running) };
@@ -130,7 +139,7 @@ impl Server {
     /// Ends the process at once and starts it again on the same ports.
     pub(crate) fn start_again(&mut self, changes: &str) {
         self.kill();
-        let running = Running::start(changes, None, self.running().ports);
+        let running = Running::start(changes, None, &[], self.running().ports);
         self.running = Some(running.expect("what has started once starts again"));
     }
 
@@ -190,11 +199,17 @@ impl Server {
 }
 
 impl Running {
-    fn start(changes: &str, descriptors: Option<u32>, ports: Ports) -> Result<Self, String> {
+    fn start(
+        changes: &str,
+        descriptors: Option<u32>,
+        environment: &[(&str, &str)],
+        ports: Ports,
+    ) -> Result<Self, String> {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("turnserver.toml");
         fs::write(path, config(changes, ports)).expect("the configuration");
-        let child = spawn(directory.path(), &["--config", "turnserver.toml"], descriptors);
+        let arguments = ["--config", "turnserver.toml"];
+        let child = spawn_with(directory.path(), &arguments, descriptors, environment);
         let mut running = Self { child, ports, directory };
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.turn));
         let deadline = Instant::now() + READY_WITHIN;
@@ -227,6 +242,15 @@ impl Drop for Running {
 
 /// Starts the binary in `directory`, where the files `stdout` and `stderr` take what it says.
 pub(crate) fn spawn(directory: &Path, arguments: &[&str], descriptors: Option<u32>) -> Child {
+    spawn_with(directory, arguments, descriptors, &[])
+}
+
+fn spawn_with(
+    directory: &Path,
+    arguments: &[&str],
+    descriptors: Option<u32>,
+    environment: &[(&str, &str)],
+) -> Child {
     let binary = env!("CARGO_BIN_EXE_hairpin");
     let mut command = match descriptors {
         None => Command::new(binary),
@@ -242,6 +266,7 @@ pub(crate) fn spawn(directory: &Path, arguments: &[&str], descriptors: Option<u3
         .current_dir(directory)
         .env_remove("HAIRPIN_CONFIG")
         .env_remove("HAIRPIN_LOG")
+        .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .stdout(out("stdout"))
         .stderr(out("stderr"))
