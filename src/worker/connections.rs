@@ -1,11 +1,12 @@
 //! The TCP connections of one worker, and until when they stay.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::net::tcp::Connection;
 use crate::turn::{FiveTuple, Lifetime, Moment, Path, Transport};
 use crate::worker::crowd::Refused;
+use crate::worker::line::{Line, Number};
 use crate::worker::mailbox::Errand;
 use crate::worker::setup::{Shared, TlsLimits};
 use crate::worker::token::{CONNECTIONS_MAX, Place, Way};
@@ -22,9 +23,10 @@ pub(super) struct Connections {
     /// Handshakes that may be under way.
     handshakes_max: usize,
     /// Connections in their handshake, in the order in which they came.
-    opening: BTreeMap<u64, Place>,
-    /// Connections that came with a handshake before them.
-    openings: u64,
+    opening: Line,
+    /// Those of them that have something to read. They do not stand in the queue of sockets, where
+    /// most of them would only take the places of others: few are served in a turn.
+    opening_ready: Line,
     slots: Vec<Slot>,
     free: Vec<u32>,
     open: usize,
@@ -64,7 +66,9 @@ pub(super) struct Client {
     /// It may yet turn out to speak something else than STUN.
     pub undecided: bool,
     /// Its handshake is under way: which one it is.
-    opening: Option<u64>,
+    opening: Option<Number>,
+    /// It stands in the line of those that go on with their handshake.
+    opening_ready: Option<Number>,
     /// It came from another worker, by a ConnectionBind.
     pub moved: bool,
     /// Its 5-tuple stands among those of [`Connections::proxied`].
@@ -96,8 +100,8 @@ impl Connections {
         Self {
             handshakes_max: tls.handshakes.div_ceil(shared.mailboxes.len()),
             handshake: tls.handshake,
-            opening: BTreeMap::new(),
-            openings: 0,
+            opening: Line::default(),
+            opening_ready: Line::default(),
             shared,
             idle,
             slots: Vec::new(),
@@ -138,11 +142,7 @@ impl Connections {
         let holds_tuple = connection.is_proxied() && self.proxied.insert(tuple_of(&connection));
         let slot = &mut self.slots[index as usize];
         slot.place = slot.place.next();
-        let opening = connection.is_opening().then(|| {
-            self.openings += 1;
-            self.opening.insert(self.openings, slot.place);
-            self.openings
-        });
+        let opening = connection.is_opening().then(|| self.opening.enter(slot.place));
         let patience = if opening.is_some() { self.handshake.min(self.idle) } else { self.idle };
         slot.client = Some(Client {
             connection,
@@ -156,6 +156,7 @@ impl Connections {
             errand: None,
             undecided: opening.is_some(),
             opening,
+            opening_ready: None,
             moved: false,
             holds_tuple,
         });
@@ -182,7 +183,10 @@ impl Connections {
             self.proxied.remove(&client.tuple());
         }
         if let Some(opening) = client.opening {
-            self.opening.remove(&opening);
+            self.opening.leave(opening);
+        }
+        if let Some(number) = client.opening_ready {
+            self.opening_ready.leave(number);
         }
         Some(client)
     }
@@ -192,15 +196,44 @@ impl Connections {
         let Some(client) = self.get(place) else { return };
         client.last_frame = now;
         if let Some(opening) = client.opening.take() {
-            self.opening.remove(&opening);
+            self.opening.leave(opening);
         }
+    }
+
+    /// Puts a connection that has something to read into the line of handshakes, where it is in
+    /// one; answers whether it is.
+    pub(super) fn line_up(&mut self, place: Place) -> bool {
+        let Some(client) = self.get(place).filter(|client| client.is_opening()) else {
+            return false;
+        };
+        if client.opening_ready.is_none() {
+            let number = self.opening_ready.enter(place);
+            if let Some(client) = self.get(place) {
+                client.opening_ready = Some(number);
+            }
+        }
+        true
+    }
+
+    /// Whether anybody stands in the line of handshakes.
+    pub(super) fn has_line(&self) -> bool {
+        !self.opening_ready.is_empty()
+    }
+
+    /// The next in the line of handshakes, which it leaves.
+    pub(super) fn next_in_line(&mut self) -> Option<Place> {
+        let place = self.opening_ready.first()?;
+        if let Some(number) = self.get(place)?.opening_ready.take() {
+            self.opening_ready.leave(number);
+        }
+        Some(place)
     }
 
     /// The oldest connection in its handshake, where there are more than there may be: it has had
     /// the most time, and whoever comes with honest intent needs little.
     pub(super) fn crowded_out(&self) -> Option<Place> {
         let too_many = self.opening.len() > self.handshakes_max;
-        self.opening.values().next().copied().filter(|_| too_many)
+        self.opening.first().filter(|_| too_many)
     }
 
     /// The connection of this name.

@@ -69,13 +69,20 @@ impl Worker {
         }
     }
 
+    /// Lets each pipe that has something to move do so once, until the turn has moved enough.
+    pub(super) fn serve_pipes(&mut self) {
+        self.peers.moved = 0;
+        for _ in 0..self.peers.line_len().min(PIPES_PER_TURN) {
+            if self.peers.moved >= BYTES_PER_TURN {
+                break;
+            }
+            let Some(place) = self.peers.next_in_line() else { break };
+            self.serve_peer(place);
+        }
+    }
+
     /// Something has happened at one of the ends of a connection with a peer.
     pub(super) fn serve_peer(&mut self, place: Place) {
-        if self.peers.moved >= BYTES_PER_TURN {
-            // It stays queued, for the next turn.
-            self.ready.push_back(Token::Peer(place));
-            return;
-        }
         let Some(peer) = self.peers.get(place) else { return };
         peer.queued = false;
         let connection = peer.connection;
@@ -266,6 +273,8 @@ impl Worker {
     }
 }
 
+/// Pipes that are served in one turn.
+const PIPES_PER_TURN: usize = 32;
 /// Bytes that all pipes together move in one turn, so that bulk data delays nobody's packets by
 /// more than a fraction of a millisecond; one pipe's share may lie above it.
 const BYTES_PER_TURN: usize = 512 * 1024;

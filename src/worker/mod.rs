@@ -37,6 +37,7 @@ mod elsewhere;
 mod guest;
 mod icmp;
 mod journal;
+mod line;
 mod listeners;
 mod lobby;
 mod mailbox;
@@ -147,8 +148,6 @@ struct Worker {
     handled: (u32, u32),
     /// Where clients go who speak HTTP.
     guests: Option<mpsc::Sender<Guest>>,
-    /// Connections in their handshake that this turn has served.
-    handshakes: usize,
     /// Where streams are read to, [`tcp::READ_BYTES`] long.
     scratch: Vec<u8>,
     /// When to accept again, after accepting failed.
@@ -177,20 +176,25 @@ impl Worker {
     fn run(&mut self) -> io::Result<Snapshot> {
         let mut events = Events::with_capacity(EVENTS);
         while self.state < State::Stopping {
-            self.wait(&mut events)?;
-            self.receive();
-            self.read_mailbox();
-            self.take_handovers();
-            self.decide();
-            self.serve_streams();
-            self.send();
-            self.serve_timers();
-            self.send();
-            self.forget_strangers();
+            self.turn(&mut events)?;
         }
         self.end_sessions();
         self.send();
         Ok(self.snapshot())
+    }
+
+    fn turn(&mut self, events: &mut Events) -> io::Result<()> {
+        self.wait(events)?;
+        self.receive();
+        self.read_mailbox();
+        self.take_handovers();
+        self.decide();
+        self.serve_streams();
+        self.send();
+        self.serve_timers();
+        self.send();
+        self.forget_strangers();
+        Ok(())
     }
 
     // Stage 2.

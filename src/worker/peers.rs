@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use crate::net::peer::PeerStream;
 use crate::net::pipe::Pipe;
 use crate::turn::ConnectionId;
+use crate::worker::line::{Line, Number};
 use crate::worker::places::Places;
 use crate::worker::token::{Place, Token};
 
@@ -15,6 +16,9 @@ pub(super) struct Peers {
     places: Places<Peer>,
     place_by_id: HashMap<ConnectionId, Place>,
     joined: usize,
+    /// Pipes that have something to move. They do not stand in the queue of sockets: a few of them
+    /// may move all that a turn allows, and the others would only take the places of sockets there.
+    line: Line,
     /// Bytes that went through pipes in this turn.
     pub moved: usize,
 }
@@ -26,6 +30,8 @@ pub(super) struct Peer {
     pub stage: Stage,
     /// It stands in the queue of sockets that have something.
     pub queued: bool,
+    /// Its pipe stands in the line of those.
+    in_line: Option<Number>,
 }
 
 /// How far it has come. Nothing is read before it is joined: until then the kernel keeps what the
@@ -57,7 +63,7 @@ impl Peers {
     /// Takes a connection in.
     pub(super) fn insert(&mut self, connection: ConnectionId, stage: Stage) -> Place {
         self.joined += usize::from(matches!(stage, Stage::Joined(_)));
-        let place = self.places.insert(Peer { connection, stage, queued: false });
+        let place = self.places.insert(Peer { connection, stage, queued: false, in_line: None });
         self.place_by_id.insert(connection, place);
         place
     }
@@ -66,7 +72,37 @@ impl Peers {
     pub(super) fn remove(&mut self, connection: ConnectionId) -> Option<Peer> {
         let peer = self.places.remove(self.place_by_id.remove(&connection)?)?;
         self.joined -= usize::from(matches!(peer.stage, Stage::Joined(_)));
+        if let Some(number) = peer.in_line {
+            self.line.leave(number);
+        }
         Some(peer)
+    }
+
+    /// Puts a connection at one of whose ends something has happened into the line of pipes, where
+    /// it is one; answers whether it is.
+    pub(super) fn line_up(&mut self, place: Place) -> bool {
+        let Some(peer) = self.places.get(place) else { return false };
+        if let Stage::Unbound { .. } = peer.stage {
+            return false;
+        }
+        if peer.in_line.is_none() {
+            peer.in_line = Some(self.line.enter(place));
+        }
+        true
+    }
+
+    /// How many stand in the line of pipes.
+    pub(super) fn line_len(&self) -> usize {
+        self.line.len()
+    }
+
+    /// The next in the line of pipes, which it leaves.
+    pub(super) fn next_in_line(&mut self) -> Option<Place> {
+        let place = self.line.first()?;
+        if let Some(number) = self.places.get(place)?.in_line.take() {
+            self.line.leave(number);
+        }
+        Some(place)
     }
 
     /// One end of a connection has said that it will send no more.

@@ -175,7 +175,8 @@ pub fn spawn(seat: Seat, setup: WorkerSetup) -> io::Result<WorkerHandle> {
 }
 
 impl Worker {
-    fn new(seat: Seat, setup: WorkerSetup) -> Self {
+    /// One with these sockets, which are not announced to it yet.
+    pub(super) fn new(seat: Seat, setup: WorkerSetup) -> Self {
         let clock = Clock::start();
         let (requests, media): (Vec<_>, Vec<_>) =
             setup.udp.into_iter().map(|pair| (pair.requests, pair.media)).unzip();
@@ -212,7 +213,6 @@ impl Worker {
                 .collect(),
             udp_requests,
             tcp: setup.tcp.into_iter().map(tcp).chain(tls).collect(),
-            handshakes: 0,
             guests: setup.guests,
             relays: Relays::default(),
             listeners: Listeners::default(),

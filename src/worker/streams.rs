@@ -15,11 +15,15 @@ use crate::worker::packet::Packet;
 use crate::worker::token::{Place, Token, Way};
 
 impl Worker {
-    /// Gives each listener and connection whose turn it is a bounded piece of work.
+    /// Gives those in their handshake, listeners and connections whose turn it is and pipes a
+    /// bounded piece of work each.
     pub(super) fn serve_streams(&mut self) {
+        // First, so that nobody who has gone on with his makes room for those accepted now.
+        for _ in 0..HANDSHAKES_PER_TURN {
+            let Some(place) = self.connections.next_in_line() else { break };
+            self.serve(place);
+        }
         let mut streams = mem::take(&mut self.streams);
-        self.peers.moved = 0;
-        self.handshakes = 0;
         for token in streams.drain(..) {
             match token {
                 Token::Tcp(index) => self.accept(index),
@@ -31,6 +35,7 @@ impl Worker {
             }
         }
         self.streams = streams;
+        self.serve_pipes();
     }
 
     fn accept(&mut self, index: u32) {
@@ -109,14 +114,6 @@ impl Worker {
     fn serve(&mut self, place: Place) {
         let Some(client) = self.connections.get(place) else { return };
         let opening = client.is_opening();
-        if opening {
-            if self.handshakes == HANDSHAKES_PER_TURN {
-                // It stays queued, for the next turn.
-                self.ready.push_back(Token::Connection(place));
-                return;
-            }
-            self.handshakes += 1;
-        }
         client.queued = false;
         if client.closing.is_some() {
             return;

@@ -7,6 +7,7 @@ mod proxied;
 mod streams;
 mod tcp_relay;
 mod tls;
+mod turns;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
@@ -87,6 +88,13 @@ struct Secured {
 }
 
 fn start_with(options: Options, secured: Option<Secured>) -> Running {
+    let (address, prepared) = prepare(options, secured);
+    let workers = prepared.into_iter().map(|(seat, setup)| spawn(seat, setup).unwrap());
+    Running { address, workers: workers.collect() }
+}
+
+/// Everything but the threads.
+fn prepare(options: Options, secured: Option<Secured>) -> (SocketAddr, Vec<(Seat, WorkerSetup)>) {
     let any = "127.0.0.1:0".parse().unwrap();
     let (mut udp, mut tcp, address) = loop {
         let steering = Some(Steering::new([9; 32]));
@@ -123,7 +131,7 @@ fn start_with(options: Options, secured: Option<Secured>) -> Running {
         alternates: Alternates::default(),
     };
     let seats = seats(options.workers, options.quota, options.crowd).unwrap();
-    let workers = seats.into_iter().enumerate().map(|(index, seat)| {
+    let prepared = seats.into_iter().enumerate().map(|(index, seat)| {
         let (tcp, tls) = match &secured {
             None => (vec![tcp.remove(0)], Vec::new()),
             Some(_) => (Vec::new(), vec![tcp.remove(0)]),
@@ -143,9 +151,9 @@ fn start_with(options: Options, secured: Option<Secured>) -> Running {
             idle: options.idle,
             gather: true,
         };
-        spawn(seat, setup).unwrap()
+        (seat, setup)
     });
-    Running { address, workers: workers.collect() }
+    (address, prepared.collect())
 }
 
 impl Running {

@@ -14,6 +14,8 @@ impl Worker {
     /// Sleeps until a socket has something or a deadline has come, then reads the clocks.
     pub(super) fn wait(&mut self, events: &mut Events) -> io::Result<()> {
         let nothing_waits = self.ready.is_empty()
+            && !self.connections.has_line()
+            && self.peers.line_len() == 0
             && self.parcels.is_empty()
             && !self.udp.iter().any(|udp| udp.queued);
         let timeout = match nothing_waits {
@@ -85,11 +87,13 @@ impl Worker {
             }
             Token::Tcp(index) => self.tcp.get_mut(index as usize).map(|tcp| &mut tcp.queued),
             Token::Relay(place) => self.relays.get(place).map(|relay| &mut relay.queued),
+            Token::Connection(place) if self.connections.line_up(place) => None,
             Token::Connection(place) => {
                 self.connections.get(place).map(|client| &mut client.queued)
             }
             Token::Lobby(place) => self.lobby.get(place).map(|waiting| &mut waiting.queued),
             Token::Listener(place) => self.listeners.get(place).map(|it| &mut it.queued),
+            Token::Peer(place) | Token::Data(place) if self.peers.line_up(place) => None,
             Token::Peer(place) | Token::Data(place) => {
                 self.peers.get(place).map(|peer| &mut peer.queued)
             }

@@ -31,7 +31,7 @@ impl Client {
         (data, answer)
     }
 
-    fn stream(&mut self) -> &mut TcpStream {
+    pub(super) fn stream(&mut self) -> &mut TcpStream {
         match &mut self.socket {
             Socket::Tcp(stream, kept) => {
                 assert!(kept.is_empty());
@@ -64,7 +64,7 @@ impl Running {
 }
 
 /// A pipe: the control connection, the client's end and the peer's.
-fn pipe(server: &Running) -> (Client, Client, TcpStream) {
+pub(super) fn pipe(server: &Running) -> (Client, Client, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut control = Client::control(server);
     let id = control.connect(listener.local_addr().unwrap());

@@ -10,7 +10,7 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 /// A keyring, and how clients believe it.
-fn keyring() -> (Arc<Keyring>, Arc<ClientConfig>) {
+pub(super) fn keyring() -> (Arc<Keyring>, Arc<ClientConfig>) {
     let made = generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
     let identity = Identity::new(vec![made.cert.der().clone()], key, &[]).unwrap();
@@ -36,7 +36,10 @@ fn connect(server: &Running) -> TcpStream {
 }
 
 /// A client whose handshake is done.
-fn open(server: &Running, config: &Arc<ClientConfig>) -> StreamOwned<ClientConnection, TcpStream> {
+pub(super) fn open(
+    server: &Running,
+    config: &Arc<ClientConfig>,
+) -> StreamOwned<ClientConnection, TcpStream> {
     let mut stream = connect(server);
     let name = "localhost".try_into().unwrap();
     let mut tls = ClientConnection::new(Arc::clone(config), name).unwrap();
@@ -47,7 +50,7 @@ fn open(server: &Running, config: &Arc<ClientConfig>) -> StreamOwned<ClientConne
 }
 
 /// A Binding request and its answer.
-fn asks(stream: &mut (impl Read + Write)) {
+pub(super) fn asks(stream: &mut (impl Read + Write)) {
     let request = b"\x00\x01\x00\x00\x21\x12\xa4\x42tls request.";
     stream.write_all(request).unwrap();
     let mut answer = [0; 32];
