@@ -122,8 +122,6 @@ pub struct Connection {
     stream: TcpStream,
     client: SocketAddr,
     server: SocketAddr,
-    /// Whether a load balancer speaks for the client.
-    proxied: bool,
     /// Between the stream and the frames, where it came by a TLS listener.
     session: Option<Box<Session>>,
     output: Output,
@@ -146,8 +144,7 @@ pub struct Arrived {
 impl Connection {
     fn new(stream: TcpStream, client: SocketAddr, server: SocketAddr) -> Self {
         let output = Output::new(OUTPUT_LIMIT);
-        let (proxied, session, input) = (false, None, Deframer::default());
-        Self { stream, client, server, proxied, session, output, input }
+        Self { stream, client, server, session: None, output, input: Deframer::default() }
     }
 
     /// The same, with TLS between the stream and the frames.
@@ -157,12 +154,7 @@ impl Connection {
 
     /// The same, of a client that a load balancer speaks for.
     pub fn on_behalf_of(self, client: SocketAddr) -> Self {
-        Self { client, proxied: true, ..self }
-    }
-
-    /// Whether a load balancer speaks for the client.
-    pub fn is_proxied(&self) -> bool {
-        self.proxied
+        Self { client, ..self }
     }
 
     /// What has arrived, left where it is.

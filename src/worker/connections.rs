@@ -30,9 +30,9 @@ pub(super) struct Connections {
     slots: Vec<Slot>,
     free: Vec<u32>,
     open: usize,
-    /// Those that load balancers have brought. Of others the kernel sees to it that no two have the
-    /// same 5-tuple; of these, one may have come by two ways.
-    proxied: HashSet<FiveTuple>,
+    /// Everybody's, where there are load balancers. Of other connections the kernel sees to it that
+    /// no two have the same; of those that balancers bring, one may have come by two ways.
+    tuples: Option<HashSet<FiveTuple>>,
     /// When to look at which place.
     watch: Watch,
 }
@@ -71,8 +71,6 @@ pub(super) struct Client {
     opening_ready: Option<Number>,
     /// It came from another worker, by a ConnectionBind.
     pub moved: bool,
-    /// Its 5-tuple stands among those of [`Connections::proxied`].
-    holds_tuple: bool,
 }
 
 impl Client {
@@ -96,7 +94,8 @@ fn tuple_of(connection: &Connection) -> FiveTuple {
 }
 
 impl Connections {
-    pub(super) fn new(shared: Arc<Shared>, idle: Lifetime, tls: TlsLimits) -> Self {
+    /// None yet; `proxied` says whether load balancers may bring some.
+    pub(super) fn new(shared: Arc<Shared>, idle: Lifetime, tls: TlsLimits, proxied: bool) -> Self {
         Self {
             handshakes_max: tls.handshakes.div_ceil(shared.mailboxes.len()),
             handshake: tls.handshake,
@@ -107,7 +106,7 @@ impl Connections {
             slots: Vec::new(),
             free: Vec::new(),
             open: 0,
-            proxied: HashSet::new(),
+            tuples: proxied.then(HashSet::new),
             watch: Watch::default(),
         }
     }
@@ -117,9 +116,10 @@ impl Connections {
         self.open
     }
 
-    /// Whether a load balancer has brought one of the same client's address and port already.
+    /// Whether there is one of the same client's address and port already, which only a load
+    /// balancer can bring about. It may not be taken in: each would end the other's allocation.
     pub(super) fn has_tuple_of(&self, connection: &Connection) -> bool {
-        connection.is_proxied() && self.proxied.contains(&tuple_of(connection))
+        self.tuples.as_ref().is_some_and(|tuples| tuples.contains(&tuple_of(connection)))
     }
 
     /// Takes a connection in, if the limits allow it.
@@ -139,7 +139,9 @@ impl Connections {
             self.slots.push(Slot { place: Place::first(index), client: None });
             index
         });
-        let holds_tuple = connection.is_proxied() && self.proxied.insert(tuple_of(&connection));
+        if let Some(tuples) = &mut self.tuples {
+            tuples.insert(tuple_of(&connection));
+        }
         let slot = &mut self.slots[index as usize];
         slot.place = slot.place.next();
         let opening = connection.is_opening().then(|| self.opening.enter(slot.place));
@@ -158,7 +160,6 @@ impl Connections {
             opening,
             opening_ready: None,
             moved: false,
-            holds_tuple,
         });
         self.open += 1;
         let place = slot.place;
@@ -179,8 +180,8 @@ impl Connections {
         let client = slot.client.take()?;
         self.free.push(place.index);
         self.open -= 1;
-        if client.holds_tuple {
-            self.proxied.remove(&client.tuple());
+        if let Some(tuples) = &mut self.tuples {
+            tuples.remove(&client.tuple());
         }
         if let Some(opening) = client.opening {
             self.opening.leave(opening);

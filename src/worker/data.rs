@@ -193,6 +193,11 @@ impl Worker {
     /// Takes in a connection that counts already, and goes on with it.
     fn arrived(&mut self, connection: Connection, go_on: impl FnOnce(&mut Self, Place)) {
         let client = connection.client_addr().ip();
+        if self.connections.has_tuple_of(&connection) {
+            self.stats.proxied_twice += 1;
+            self.shared.crowd.leave(client);
+            return;
+        }
         let Ok(place) = self.connections.adopt(self.now.moment, connection) else {
             self.stats.connections_over_limit += 1;
             self.shared.crowd.leave(client);

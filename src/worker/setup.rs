@@ -178,6 +178,8 @@ impl Worker {
     /// One with these sockets, which are not announced to it yet.
     pub(super) fn new(seat: Seat, setup: WorkerSetup) -> Self {
         let clock = Clock::start();
+        let proxied = Proxied::new(setup.balancers);
+        let shared = seat.shared;
         let (requests, media): (Vec<_>, Vec<_>) =
             setup.udp.into_iter().map(|pair| (pair.requests, pair.media)).unzip();
         let udp_requests = if media.iter().any(Option::is_some) { requests.len() } else { 0 };
@@ -194,9 +196,14 @@ impl Worker {
         Self {
             index: seat.index,
             sessions,
-            connections: Connections::new(Arc::clone(&seat.shared), setup.idle, setup.tls_limits),
-            parcels: Parcels::new(seat.shared.mailboxes.len()),
-            shared: seat.shared,
+            connections: Connections::new(
+                Arc::clone(&shared),
+                setup.idle,
+                setup.tls_limits,
+                proxied.is_expected(),
+            ),
+            parcels: Parcels::new(shared.mailboxes.len()),
+            shared,
             inbox: seat.inbox,
             state: State::Running,
             poll: seat.poll,
@@ -217,7 +224,7 @@ impl Worker {
             relays: Relays::default(),
             listeners: Listeners::default(),
             lobby: Lobby::default(),
-            proxied: Proxied::new(setup.balancers),
+            proxied,
             peers: Peers::default(),
             relay_options: setup.relay,
             ready: VecDeque::new(),

@@ -267,6 +267,70 @@ fn a_second_connection_of_the_same_address_and_port_is_closed_while_the_first_li
     assert_eq!(server.stop()[0].stats.proxied_twice, 1);
 }
 
+/// By two balancers they may come to two workers, and then meet where one of them is handed over.
+#[test]
+fn a_connection_that_is_handed_over_to_where_its_address_and_port_are_taken_is_closed() {
+    let crowd = CrowdLimits { per_source: 2, ..CrowdLimits::default() };
+    let options = Options { workers: 2, balancers: BALANCED, crowd, ..Options::default() };
+    let server = start(options);
+    let mut first = proxied_tcp(&server, &v1(CLIENT));
+    let relayed = first.allocate();
+    let owner = usize::from(server.snapshot(1).relays == 1);
+    let mut refused = 0;
+    let mut second = loop {
+        let mut second = proxied_tcp(&server, &v1(CLIENT));
+        let request = second.message(Method::BINDING, Class::Request, &[], None);
+        second.write(&request);
+        let Socket::Tcp(stream, _) = &mut second.socket else { unreachable!() };
+        if matches!(stream.read(&mut [0; 64]), Ok(1..)) {
+            break second;
+        }
+        refused += 1;
+        assert!(refused < 64, "all come to one worker");
+    };
+    second.nonce.clone_from(&first.nonce);
+    let id = (AttributeType::CONNECTION_ID, &[0, 0, 0, owner as u8][..]);
+    let bind = second.message(Method::CONNECTION_BIND, Class::Request, &[id], None);
+    second.write(&bind);
+    assert!(is_closed(second));
+    let snapshot = server.snapshot(owner);
+    assert_eq!(snapshot.stats.connections_handed_over, 1);
+    assert_eq!((snapshot.stats.proxied_twice, snapshot.connections), (refused + 1, 1));
+    success(&first.request(Method::REFRESH, &[], None));
+    assert!(UdpSocket::bind(relayed).is_err(), "its allocation is there");
+    // It does not count any more.
+    mapped(&mut proxied_tcp(&server, &v1("198.51.100.7:4445")));
+    server.stop();
+}
+
+#[test]
+fn a_direct_and_a_proxied_connection_of_the_same_address_and_port_do_not_share_an_allocation() {
+    let server = balanced(1);
+    let direct = || {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let socket = socket.unwrap();
+        socket.bind(&"127.0.0.2:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+        socket.connect(&server.address.into()).unwrap();
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    };
+    let client = |stream| {
+        let address = TcpStream::local_addr(&stream).unwrap();
+        let socket = Socket::Tcp(stream, Vec::new());
+        (Client { user: "alice", socket, nonce: Vec::new(), count: 0, header: Vec::new() }, address)
+    };
+    let (mut first, address) = client(direct());
+    first.allocate();
+    assert!(is_closed(proxied_tcp(&server, &v1(&address.to_string()))));
+    success(&first.request(Method::REFRESH, &[], None));
+    assert_eq!(server.snapshot(0).stats.proxied_twice, 1);
+    drop(first);
+    server.until(|snapshot| snapshot.connections == 0);
+    mapped(&mut proxied_tcp(&server, &v1(&address.to_string())));
+    server.stop();
+}
+
 #[test]
 fn a_connection_whose_header_does_not_come_is_closed_and_others_are_served_meanwhile() {
     let server = balanced(1);
