@@ -233,6 +233,8 @@ struct Running {
 struct Options {
     limits: DtlsLimits,
     idle: Lifetime,
+    /// Workers that share them, though only one is there.
+    workers: usize,
 }
 
 impl Default for Options {
@@ -244,7 +246,7 @@ impl Default for Options {
             handshakes_per_source: 100,
             handshake: Lifetime::from_secs(60),
         };
-        Self { limits, idle: Lifetime::from_secs(60) }
+        Self { limits, idle: Lifetime::from_secs(60), workers: 1 }
     }
 }
 
@@ -287,7 +289,8 @@ impl Running {
             idle: options.idle,
             gather: true,
         };
-        let mut seats = worker::seats(1, QuotaLimits::default(), CrowdLimits::default()).unwrap();
+        let (quota, crowd) = (QuotaLimits::default(), CrowdLimits::default());
+        let mut seats = worker::seats(options.workers, quota, crowd).unwrap();
         let worker = worker::spawn(seats.remove(0), setup).unwrap();
         Self { address, worker, shared, identity }
     }
@@ -432,8 +435,9 @@ fn a_flight_that_was_lost_is_sent_again() {
 #[test]
 fn handshakes_under_way_are_limited_by_source_and_in_all() {
     let limits =
-        DtlsLimits { handshakes: 3, handshakes_per_source: 2, ..Options::default().limits };
-    let options = Options { limits, ..Options::default() };
+        DtlsLimits { handshakes: 5, handshakes_per_source: 2, ..Options::default().limits };
+    // Rounded up it is three for each.
+    let options = Options { limits, workers: 2, ..Options::default() };
     let server = Running::start(&options);
     let from = |last| stranger(Ipv4Addr::new(127, 0, 0, last).into(), server.address);
     let strangers = [from(2), from(2), from(2), from(3), from(4)];
@@ -442,14 +446,19 @@ fn handshakes_under_way_are_limited_by_source_and_in_all() {
     let dtls = server.snapshot().stats.dtls;
     assert_eq!((dtls.handshakes_over_source_limit, dtls.handshakes_displaced), (1, 1));
     assert_eq!(server.snapshot().sessions, 3);
-    // Another worker, with none of them.
+    // Another worker, with none of them: the limit of a source is for both.
     let other = {
         let (identity, shared) = (Arc::clone(&server.identity), Arc::clone(&server.shared));
         Running::start_with(&options, identity, shared)
     };
-    assert!(!other.begin(&stranger(Ipv4Addr::new(127, 0, 0, 5).into(), other.address), 1));
-    assert_eq!(other.snapshot().stats.dtls.handshakes_over_limit, 1);
+    let from = |last| stranger(Ipv4Addr::new(127, 0, 0, last).into(), other.address);
+    let strangers = [from(3), from(3), from(5), from(6), from(7)];
+    let begun: Vec<_> = strangers.iter().map(|stranger| other.begin(stranger, 1)).collect();
+    assert_eq!(begun, [true, false, true, true, true]);
+    let dtls = other.snapshot().stats.dtls;
+    assert_eq!((dtls.handshakes_over_source_limit, dtls.handshakes_displaced), (1, 1));
     // Whoever goes through with it is served.
+    other.call().allocate();
     server.call().allocate();
     assert_eq!(server.snapshot().stats.dtls.handshakes_displaced, 2);
 }
@@ -488,6 +497,32 @@ fn sessions_are_limited_by_source_and_in_all() {
     clients.remove(0).into_other().finish();
     server.until("there is room again", |now| now.sessions == 2);
     assert!(server.begin(&stranger(4), 2));
+}
+
+#[test]
+fn nobody_makes_way_for_one_who_may_not_have_a_session() {
+    let limits = DtlsLimits {
+        handshakes: 1,
+        handshakes_per_source: 1,
+        sessions: 4,
+        sessions_per_source: 1,
+        ..Options::default().limits
+    };
+    let server = Running::start(&Options { limits, ..Options::default() });
+    let client = server.call_from(Some(SocketAddr::from(([127, 0, 0, 2], 0))));
+    let stranger = |last| stranger(Ipv4Addr::new(127, 0, 0, last).into(), server.address);
+    assert!(server.begin(&stranger(3), 1));
+    for _ in 0..3 {
+        assert!(!server.begin(&stranger(2), 1));
+        assert!(!server.begin(&stranger(3), 2));
+    }
+    let snapshot = server.snapshot();
+    let dtls = snapshot.stats.dtls;
+    assert_eq!((dtls.handshakes_displaced, snapshot.sessions), (0, 2));
+    assert_eq!((dtls.sessions_over_source_limit, dtls.handshakes_over_source_limit), (3, 3));
+    drop(client);
+    assert!(server.begin(&stranger(4), 1));
+    assert_eq!(server.snapshot().stats.dtls.handshakes_displaced, 1);
 }
 
 #[test]

@@ -75,13 +75,6 @@ impl Crowd {
         Ok(())
     }
 
-    /// Whether all places are taken, and not because `client`'s source has its share of them.
-    pub fn is_full_for(&self, client: IpAddr) -> bool {
-        let present = self.present();
-        let own = present.by_source.get(&source(client)).copied().unwrap_or(0);
-        present.total >= present.limits.total && own < present.limits.per_source
-    }
-
     /// Takes a connection of `client` from the count.
     pub fn leave(&self, client: IpAddr) {
         let mut present = self.present();
@@ -167,16 +160,6 @@ mod tests {
         assert_eq!(crowd.enter(ip("192.0.2.3")), Err(Refused::Total));
         crowd.leave(ip("192.0.2.1"));
         assert_eq!(crowd.enter(ip("192.0.2.3")), Ok(()));
-    }
-
-    #[test]
-    fn it_is_full_for_those_who_have_not_filled_it() {
-        let crowd = Crowd::new(CrowdLimits { total: 2, per_source: 2, peers: 0 });
-        assert_eq!(crowd.enter(ip("192.0.2.1")), Ok(()));
-        assert!(!crowd.is_full_for(ip("192.0.2.2")));
-        assert_eq!(crowd.enter(ip("192.0.2.1")), Ok(()));
-        assert!(crowd.is_full_for(ip("192.0.2.2")));
-        assert!(!crowd.is_full_for(ip("192.0.2.1")));
     }
 
     #[test]

@@ -57,7 +57,6 @@ impl Worker {
             self.stats.dtls.handshakes_put_off += 1;
             return;
         }
-        self.stats.dtls.handshakes_displaced += u64::from(self.sessions.make_way(&tuple));
         let stats = &mut self.stats.dtls;
         let begun = self.sessions.begin(now, tuple, listener, &hello, stats);
         self.post(listener, &tuple, TrafficClass::BEST_EFFORT);
@@ -67,6 +66,10 @@ impl Worker {
         }
         let place = self.sessions.insert(now, client);
         self.sessions.advanced(now, place, &mut self.stats.dtls);
+        if let Some(oldest) = self.sessions.crowded_out() {
+            self.stats.dtls.handshakes_displaced += 1;
+            self.end_session(oldest);
+        }
     }
 
     /// Lets a session read what lies in the wires, and the core what it reads.

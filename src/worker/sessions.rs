@@ -1,6 +1,6 @@
 //! The DTLS sessions of one worker, and until when they stay.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use crate::net::dtls::{ClientHello, Cookies, Keyring, MESSAGE_MAX, Session, Unse
 use crate::net::udp;
 use crate::turn::{FiveTuple, Lifetime, Moment, Path};
 use crate::worker::crowd::{Crowd, CrowdLimits, Refused};
+use crate::worker::line::{Line, Number};
 use crate::worker::stats::DtlsStats;
 use crate::worker::token::{CONNECTIONS_MAX, Place, Way};
 use crate::worker::watch::Watch;
@@ -19,8 +20,10 @@ use crate::worker::watch::Watch;
 pub struct Dtls {
     /// Certificate and key.
     pub keyring: Arc<Keyring>,
+    /// Handshakes by their source; how many there may be in all, each worker sees to for its part.
     handshakes: Crowd,
     sessions: Crowd,
+    handshakes_max: usize,
     handshake: Lifetime,
 }
 
@@ -31,7 +34,7 @@ pub struct DtlsLimits {
     pub sessions: usize,
     /// Sessions from one source: an IPv4 address, or an IPv6 /64.
     pub sessions_per_source: usize,
-    /// Handshakes under way in all.
+    /// Handshakes under way in all, as many at each worker; the oldest makes way for one more.
     pub handshakes: usize,
     /// Handshakes under way from one source.
     pub handshakes_per_source: usize,
@@ -59,8 +62,10 @@ pub(super) struct Sessions {
     slots: Vec<Slot>,
     free: Vec<u32>,
     by_tuple: HashMap<FiveTuple, Place>,
-    /// Sessions in the order in which they began; those whose handshake is over are passed over.
-    begun: VecDeque<Place>,
+    /// Those whose handshake is under way, in the order in which they began.
+    begun: Line,
+    /// How many of them there may be.
+    begun_max: usize,
     /// Handshakes that were begun in this turn of the worker's loop.
     in_turn: (u64, u32),
     /// When to look at which place.
@@ -90,6 +95,8 @@ pub(super) struct Client {
     pub last_message: Moment,
     /// Until when the handshake must be through; `None` when it is.
     pub handshake: Option<Moment>,
+    /// Where it stands in the line of handshakes.
+    begun: Option<Number>,
     /// When the last flight must be sent again.
     again: Option<Moment>,
 }
@@ -111,19 +118,17 @@ impl Dtls {
         let crowd = |total, per_source| Crowd::new(CrowdLimits { total, per_source, peers: 0 });
         Self {
             keyring,
-            handshakes: crowd(limits.handshakes, limits.handshakes_per_source),
+            handshakes: crowd(usize::MAX, limits.handshakes_per_source),
             sessions: crowd(limits.sessions, limits.sessions_per_source),
+            handshakes_max: limits.handshakes,
             handshake: limits.handshake,
         }
     }
 
     /// Counts a session that begins; answers whether it may.
     fn enter(&self, client: IpAddr, stats: &mut DtlsStats) -> bool {
-        if let Err(refused) = self.handshakes.enter(client) {
-            match refused {
-                Refused::Total => stats.handshakes_over_limit += 1,
-                Refused::PerSource => stats.handshakes_over_source_limit += 1,
-            }
+        if self.handshakes.enter(client).is_err() {
+            stats.handshakes_over_source_limit += 1;
             return false;
         }
         if let Err(refused) = self.sessions.enter(client) {
@@ -148,8 +153,10 @@ impl Dtls {
 }
 
 impl Sessions {
-    pub(super) fn new(setup: Option<&DtlsSetup>, idle: Lifetime) -> Self {
+    /// None yet, at one of so many workers.
+    pub(super) fn new(setup: Option<&DtlsSetup>, idle: Lifetime, workers: usize) -> Self {
         let room = setup.map_or(0, |_| MESSAGE_MAX);
+        let begun_max = setup.map_or(0, |setup| setup.shared.handshakes_max.div_ceil(workers));
         let setup =
             setup.map(|setup| (Arc::clone(&setup.shared), Cookies::new(&setup.cookie_secret)));
         Self {
@@ -158,7 +165,8 @@ impl Sessions {
             slots: Vec::new(),
             free: Vec::new(),
             by_tuple: HashMap::new(),
-            begun: VecDeque::new(),
+            begun: Line::default(),
+            begun_max,
             in_turn: (0, 0),
             watch: Watch::default(),
             wires: Wires::default(),
@@ -215,28 +223,8 @@ impl Sessions {
         self.in_turn.1 <= HANDSHAKES_PER_TURN
     }
 
-    /// Gives the oldest handshake up where there are as many as there may be; answers whether one
-    /// was. So whoever goes through with it finds room, however many do not; only the time for it
-    /// gets short. The core has not heard of such a client yet.
-    pub(super) fn make_way(&mut self, tuple: &FiveTuple) -> bool {
-        let Some((shared, _)) = &self.setup else { return false };
-        let full = shared.handshakes.is_full_for(tuple.client.ip());
-        let oldest = if full { self.oldest_handshake() } else { None };
-        oldest.is_some_and(|place| self.remove(place).is_some())
-    }
-
-    fn oldest_handshake(&mut self) -> Option<Place> {
-        while let Some(&place) = self.begun.front() {
-            if self.get(place).is_some_and(|(client, _)| client.handshake.is_some()) {
-                return Some(place);
-            }
-            self.begun.pop_front();
-        }
-        None
-    }
-
     /// Begins a session for a client whose cookie is good, if the limits allow it. What is to be
-    /// sent to it lies in the wires.
+    /// sent to it lies in the wires. [`Sessions::crowded_out`] says who makes way for it.
     pub(super) fn begin(
         &mut self,
         now: Moment,
@@ -269,12 +257,13 @@ impl Sessions {
             listener,
             last_message: now,
             handshake,
+            begun: None,
             again: None,
         }))
     }
 
     /// Takes in a session that has begun, and counts. The client has no other.
-    pub(super) fn insert(&mut self, now: Moment, client: Box<Client>) -> Place {
+    pub(super) fn insert(&mut self, now: Moment, mut client: Box<Client>) -> Place {
         let index = self.free.pop().unwrap_or_else(|| {
             let index = self.slots.len() as u32;
             self.slots.push(Slot { place: Place::first(index), client: None });
@@ -284,13 +273,18 @@ impl Sessions {
         slot.place = slot.place.next();
         let place = slot.place;
         self.by_tuple.insert(client.tuple, place);
-        // Here it is kept short: what is over goes as the next comes.
-        self.oldest_handshake();
-        self.begun.push_back(place);
+        client.begun = Some(self.begun.enter(place));
         let slot = &mut self.slots[index as usize];
         slot.client = Some(client);
         self.look_at(now, place);
         place
+    }
+
+    /// The oldest handshake, where there are more than there may be. So whoever goes through with
+    /// it finds room, however many do not; only the time for it gets short. The core has not heard
+    /// of such a client yet.
+    pub(super) fn crowded_out(&self) -> Option<Place> {
+        self.begun.first().filter(|_| self.begun.len() > self.begun_max)
     }
 
     /// Takes a session out.
@@ -299,6 +293,9 @@ impl Sessions {
         let client = slot.client.take()?;
         self.free.push(place.index);
         self.by_tuple.remove(&client.tuple);
+        if let Some(number) = client.begun {
+            self.begun.leave(number);
+        }
         if let Some((shared, _)) = &self.setup {
             shared.leave(&client);
         }
@@ -332,8 +329,11 @@ impl Sessions {
             && client.handshake.take().is_some()
         {
             client.last_message = now;
-            let ip = client.tuple.client.ip();
+            let (ip, begun) = (client.tuple.client.ip(), client.begun.take());
             stats.sessions_opened += 1;
+            if let Some(number) = begun {
+                self.begun.leave(number);
+            }
             if let Some((shared, _)) = &self.setup {
                 shared.handshakes.leave(ip);
             }
@@ -405,7 +405,7 @@ mod tests {
 
     #[test]
     fn a_turn_begins_so_many_handshakes_and_the_next_as_many_again() {
-        let mut sessions = Sessions::new(None, Lifetime::from_secs(60));
+        let mut sessions = Sessions::new(None, Lifetime::from_secs(60), 1);
         for turn in [5, 6, 9] {
             let begun = (0..100).filter(|_| sessions.has_time(turn)).count();
             assert_eq!(begun, HANDSHAKES_PER_TURN as usize);

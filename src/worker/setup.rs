@@ -185,7 +185,8 @@ impl Worker {
         let udp_requests = if media.iter().any(Option::is_some) { requests.len() } else { 0 };
         let attention = Attention::new(clock.now().moment, setup.relay.class);
         let udp = |is_dtls| move |listener| Udp { listener, queued: false, is_dtls, attention };
-        let sessions = Sessions::new(setup.dtls.as_ref(), setup.idle);
+        let workers = shared.mailboxes.len();
+        let sessions = Sessions::new(setup.dtls.as_ref(), setup.idle, workers);
         let dtls = setup.dtls.into_iter().flat_map(|dtls| dtls.listeners).map(udp(true));
         let tcp = |listener| Tcp { listener, keyring: None, queued: false };
         let secured = |keyring: &Arc<Keyring>| {
@@ -202,7 +203,7 @@ impl Worker {
                 setup.tls_limits,
                 proxied.is_expected(),
             ),
-            parcels: Parcels::new(shared.mailboxes.len()),
+            parcels: Parcels::new(workers),
             shared,
             inbox: seat.inbox,
             state: State::Running,

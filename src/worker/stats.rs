@@ -113,8 +113,6 @@ pub struct DtlsStats {
     pub handshakes_put_off: u64,
     /// Handshakes that were given up for younger ones, because there were too many in all.
     pub handshakes_displaced: u64,
-    /// Handshakes that there were too many of in all, none of them here.
-    pub handshakes_over_limit: u64,
     /// Handshakes that there were too many of from their source.
     pub handshakes_over_source_limit: u64,
     /// Handshakes that broke.
