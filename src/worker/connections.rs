@@ -69,7 +69,7 @@ pub(super) struct Client {
     opening: Option<Number>,
     /// It stands in the line of those that go on with their handshake.
     opening_ready: Option<Number>,
-    /// It came from another worker, by a ConnectionBind.
+    /// It came from another worker.
     pub moved: bool,
 }
 

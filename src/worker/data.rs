@@ -13,6 +13,7 @@ use crate::net::pipe::{Next, Pipe};
 use crate::net::tcp::{Connection, lacks_room};
 use crate::turn::{ConnectError, ConnectionBind, ConnectionId, Path, PeerAddr, RelayId};
 use crate::worker::Worker;
+use crate::worker::connections::Client;
 use crate::worker::mailbox::{Errand, Handover};
 use crate::worker::peers::Stage;
 use crate::worker::token::{Place, Token, Way};
@@ -142,10 +143,10 @@ impl Worker {
             return self.refuse_bind(place, bind);
         }
         let Some(client) = self.connections.release(place) else { return };
-        let mut connection = client.connection;
+        let Client { mut connection, moved, .. } = client;
         // Failing, it is not registered any more, as is wanted.
         let _ = connection.deregister(self.poll.registry());
-        let handover = Box::new(Handover { connection, errand });
+        let handover = Box::new(Handover { connection, errand, moved });
         let given = match self.shared.mailboxes.get(owner) {
             Some(mailbox) => mailbox.give(handover),
             None => Err(handover),
@@ -157,10 +158,10 @@ impl Worker {
     }
 
     /// Nobody has taken a connection that has an errand: there is no answer to it here.
-    fn came_back(&mut self, Handover { connection, errand }: Handover) {
+    fn came_back(&mut self, Handover { connection, errand, moved }: Handover) {
         match errand {
             Errand::Bind(bind) => {
-                self.arrived(connection, |worker, place| worker.refuse_bind(place, &bind));
+                self.arrived(connection, moved, |worker, place| worker.refuse_bind(place, &bind));
             }
             // The client may try again by another one: nothing has happened to its allocation.
             Errand::Move(..) => self.shared.crowd.leave(connection.client_addr().ip()),
@@ -179,19 +180,19 @@ impl Worker {
     /// Takes the connections that other workers have given.
     pub(super) fn take_handovers(&mut self) {
         while let Some(handover) = self.inbox.next_handover() {
-            let Handover { connection, errand } = *handover;
+            let Handover { connection, errand, .. } = *handover;
             self.stats.connections_handed_over += 1;
-            self.arrived(connection, |worker, place| {
-                if let Some(client) = worker.connections.get(place) {
-                    client.moved = true;
-                }
-                worker.do_errand(place, &errand);
-            });
+            self.arrived(connection, true, |worker, place| worker.do_errand(place, &errand));
         }
     }
 
     /// Takes in a connection that counts already, and goes on with it.
-    fn arrived(&mut self, connection: Connection, go_on: impl FnOnce(&mut Self, Place)) {
+    fn arrived(
+        &mut self,
+        connection: Connection,
+        moved: bool,
+        go_on: impl FnOnce(&mut Self, Place),
+    ) {
         let client = connection.client_addr().ip();
         if self.connections.has_tuple_of(&connection) {
             self.stats.proxied_twice += 1;
@@ -205,8 +206,10 @@ impl Worker {
         };
         let token = Token::Connection(place).into();
         let registry = self.poll.registry();
-        let registered =
-            self.connections.get(place).map(|client| client.connection.register(registry, token));
+        let registered = self.connections.get(place).map(|client| {
+            client.moved = moved;
+            client.connection.register(registry, token)
+        });
         if !matches!(registered, Some(Ok(()))) {
             self.stats.accept_errors += 1;
             self.connections.remove(place);

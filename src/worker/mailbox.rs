@@ -78,6 +78,8 @@ pub(super) enum Event {
 pub(super) struct Handover {
     pub connection: Connection,
     pub errand: Errand,
+    /// It had come to its giver by a handover, too.
+    pub moved: bool,
 }
 
 /// Why a connection goes to another worker: what its last message asks for.

@@ -198,3 +198,39 @@ fn a_strangers_connection_crosses_to_another_worker_once_and_no_more() {
     assert_eq!(server.sum(|snapshot| snapshot.connections as u64), 1, "it is still served");
     server.stop();
 }
+
+/// A handover that is refused brings the connection back as it was.
+#[test]
+fn a_connection_that_has_crossed_has_done_so_when_it_comes_back() {
+    let server = start(Options { workers: 3, third_party: true, ..Options::default() });
+    server.workers[2].stop().unwrap();
+    while !server.workers[2].is_finished() {
+        std::thread::yield_now();
+    }
+    let mut client = Client::tcp(server.address, "north");
+    let challenge = client.request(Method::ALLOCATE, &[TCP], None);
+    let challenge = Message::parse(&challenge).unwrap();
+    client.nonce = challenge.find(AttributeType::NONCE).unwrap().to_vec();
+    let mut bind = |user, id: u32| {
+        client.user = user;
+        let id = (AttributeType::CONNECTION_ID, &id.to_be_bytes()[..]);
+        error(&client.request(Method::CONNECTION_BIND, &[id], None))
+    };
+    let both = |what: fn(&Stats) -> u64| {
+        [0, 1].map(|worker| what(&server.snapshot(worker).stats)).iter().sum::<u64>()
+    };
+    for id in [0, 1] {
+        bind("north", id);
+    }
+    assert_eq!(both(|stats| stats.connections_handed_over), 1);
+    let refused = both(|stats| stats.handovers_refused);
+    // Whoever shows credentials may cross once more, but that worker has ended.
+    assert_eq!(bind("alice", 2), Some(508));
+    assert_eq!(both(|stats| stats.handovers_refused), refused + 1);
+    for id in [0, 1] {
+        bind("north", id);
+    }
+    assert_eq!(both(|stats| stats.connections_handed_over), 1);
+    assert_eq!(both(|stats| stats.handovers_refused), refused + 2);
+    server.workers.iter().for_each(|worker| worker.stop().unwrap());
+}
