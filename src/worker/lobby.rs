@@ -2,13 +2,13 @@
 //! (PROXY protocol). Then they are that client's, from the first byte behind the header on: be it a
 //! frame or a TLS handshake.
 
-use std::collections::VecDeque;
 use std::io;
 
 use crate::net::tcp::Connection;
 use crate::turn::{Lifetime, Moment};
 use crate::wire::proxy_header::{Carrier, NoProxyHeader, PROXY_HEADER_MAX, ProxyHeader};
 use crate::worker::Worker;
+use crate::worker::line::{Line, Number};
 use crate::worker::places::Places;
 use crate::worker::token::{Place, Token};
 
@@ -16,8 +16,7 @@ use crate::worker::token::{Place, Token};
 #[derive(Debug, Default)]
 pub(super) struct Lobby {
     waiting: Places<Waiting>,
-    /// In the order in which they came, some of them gone already.
-    order: VecDeque<(Moment, Place)>,
+    order: Line,
 }
 
 /// A connection whose client is not known.
@@ -26,6 +25,10 @@ pub(super) struct Waiting {
     connection: Connection,
     /// The listener that it came by.
     index: u32,
+    /// Until when its header must be there.
+    deadline: Moment,
+    /// Where it stands among those that wait.
+    number: Option<Number>,
     /// It stands in the queue of sockets that have something.
     pub queued: bool,
 }
@@ -36,58 +39,54 @@ impl Lobby {
         self.waiting.get(place)
     }
 
-    /// When somebody has waited for too long.
+    /// When the one that came first has waited for too long: all have the same time.
     pub(super) fn next_deadline(&self) -> Option<Moment> {
-        self.order.front().map(|(deadline, _)| *deadline)
+        self.waiting.peek(self.order.first()?).map(|waiting| waiting.deadline)
     }
 
-    fn enter(&mut self, now: Moment, waiting: Waiting) -> Place {
+    /// How many stand in the order.
+    #[cfg(test)]
+    pub(super) fn order_len(&self) -> usize {
+        self.order.len()
+    }
+
+    fn enter(&mut self, waiting: Waiting) -> Place {
         let place = self.waiting.insert(waiting);
-        self.order.push_back((now + PATIENCE, place));
+        let number = self.order.enter(place);
+        if let Some(waiting) = self.waiting.get(place) {
+            waiting.number = Some(number);
+        }
         place
     }
 
     /// The one that has waited longest, if it is more than `most` who do.
     fn crowded_out(&mut self, most: usize) -> Option<Waiting> {
-        while self.waiting.len() > most {
-            let (_, place) = self.order.pop_front()?;
-            if let Some(waiting) = self.waiting.remove(place) {
-                return Some(waiting);
-            }
-        }
-        None
+        let oldest = self.order.first().filter(|_| self.order.len() > most)?;
+        self.leave(oldest)
     }
 
     /// The next one whose time is over.
     fn overdue(&mut self, now: Moment) -> Option<Waiting> {
-        while let Some(&(deadline, place)) = self.order.front()
-            && deadline <= now
-        {
-            self.order.pop_front();
-            if let Some(waiting) = self.waiting.remove(place) {
-                return Some(waiting);
-            }
-        }
-        None
+        let oldest = self.next_deadline().filter(|deadline| *deadline <= now);
+        oldest.and_then(|_| self.leave(self.order.first()?))
     }
 
-    /// Takes one out. Its entry in the order goes as well, unless older ones stand before it.
+    /// Takes one out.
     fn leave(&mut self, place: Place) -> Option<Waiting> {
-        let waiting = self.waiting.remove(place);
-        while let Some((_, place)) = self.order.front()
-            && self.waiting.get(*place).is_none()
-        {
-            self.order.pop_front();
+        let waiting = self.waiting.remove(place)?;
+        if let Some(number) = waiting.number {
+            self.order.leave(number);
         }
-        waiting
+        Some(waiting)
     }
 }
 
 impl Worker {
     /// A balancer has connected: it is nobody's client before it has said whose.
     pub(super) fn wait_for_header(&mut self, index: u32, connection: Connection) {
-        let waiting = Waiting { connection, index, queued: false };
-        let place = self.lobby.enter(self.now.moment, waiting);
+        let deadline = self.now.moment + PATIENCE;
+        let waiting = Waiting { connection, index, deadline, number: None, queued: false };
+        let place = self.lobby.enter(waiting);
         let registry = self.poll.registry();
         let token = Token::Lobby(place).into();
         let registered =

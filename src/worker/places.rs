@@ -39,6 +39,11 @@ impl<T> Places<T> {
         slot.1.as_mut().filter(|_| slot.0 == place)
     }
 
+    pub(super) fn peek(&self, place: Place) -> Option<&T> {
+        let slot = self.slots.get(place.index as usize)?;
+        slot.1.as_ref().filter(|_| slot.0 == place)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }

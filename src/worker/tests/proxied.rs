@@ -5,7 +5,7 @@ use crate::net::batch::Sender;
 use crate::worker::lobby::WAITING_MAX;
 
 /// These tests come from 127.0.0.1; a balancer of 127.0.0.2 is none of them.
-const BALANCED: &[&str] = &["127.0.0.1/32"];
+pub(super) const BALANCED: &[&str] = &["127.0.0.1/32"];
 const CLIENT: &str = "198.51.100.7:4444";
 
 pub(super) fn balanced(workers: usize) -> Running {
@@ -32,7 +32,7 @@ fn v2(client: &str, protocol: u8) -> Vec<u8> {
     header
 }
 
-fn v1(client: &str) -> Vec<u8> {
+pub(super) fn v1(client: &str) -> Vec<u8> {
     let client: SocketAddr = client.parse().unwrap();
     format!("PROXY TCP4 {} 192.0.2.1 {} 3478\r\n", client.ip(), client.port()).into_bytes()
 }
@@ -41,13 +41,13 @@ pub(super) fn proxied_udp(server: &Running, client: &str) -> Client {
     Client { header: v2(client, 2), ..Client::udp(server.address, "alice") }
 }
 
-fn proxied_tcp(server: &Running, header: &[u8]) -> Client {
+pub(super) fn proxied_tcp(server: &Running, header: &[u8]) -> Client {
     let mut client = Client::tcp(server.address, "alice");
     client.write(header);
     client
 }
 
-fn mapped(client: &mut Client) -> SocketAddr {
+pub(super) fn mapped(client: &mut Client) -> SocketAddr {
     let answer = client.request(Method::BINDING, &[], None);
     success(&answer).xor_address(AttributeType::XOR_MAPPED_ADDRESS).unwrap().unwrap()
 }

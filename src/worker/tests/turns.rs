@@ -5,6 +5,7 @@ use super::*;
 
 use std::thread;
 
+use super::proxied::{BALANCED, mapped, proxied_tcp, v1};
 use super::tcp_relay::pipe;
 use super::tls::{asks, keyring, open};
 
@@ -15,8 +16,8 @@ struct ByHand {
     server: Running,
 }
 
-fn by_hand(secured: Option<Secured>) -> ByHand {
-    let (address, mut prepared) = prepare(Options::default(), secured);
+fn by_hand(options: Options, secured: Option<Secured>) -> ByHand {
+    let (address, mut prepared) = prepare(options, secured);
     let (seat, setup) = prepared.remove(0);
     let worker = Worker::new(seat, setup);
     let mut by_hand = ByHand {
@@ -55,7 +56,7 @@ fn never_wait(stream: &TcpStream) {
 #[test]
 fn ready_handshakes_keep_neither_peers_nor_connections_waiting() {
     let (keyring, config) = keyring();
-    let mut server = by_hand(Some(Secured { keyring, guests: None }));
+    let mut server = by_hand(Options::default(), Some(Secured { keyring, guests: None }));
     let (peer, peer_addr) = peer();
     let (mut before, mut client, relayed) = server.during(|server| {
         let mut client = Client::udp(server.address, "alice");
@@ -90,7 +91,7 @@ fn ready_handshakes_keep_neither_peers_nor_connections_waiting() {
 
 #[test]
 fn each_pipe_has_its_turn_however_much_the_first_ones_carry() {
-    let mut server = by_hand(None);
+    let mut server = by_hand(Options::default(), None);
     let mut pipes = server.during(|server| (0..8).map(|_| pipe(server)).collect::<Vec<_>>());
     for (_, data, peer) in &mut pipes {
         never_wait(data.stream());
@@ -110,4 +111,21 @@ fn each_pipe_has_its_turn_however_much_the_first_ones_carry() {
         }
     }
     assert!(arrived.iter().all(|bytes| *bytes > 0), "{arrived:?}");
+}
+
+#[test]
+fn whoever_has_left_the_lobby_leaves_nothing_behind_one_who_waits() {
+    let options = Options { balancers: BALANCED, ..Options::default() };
+    let mut server = by_hand(options, None);
+    let silent = TcpStream::connect(server.server.address).unwrap();
+    while server.worker.lobby.order_len() == 0 {
+        server.turn();
+    }
+    server.during(|server| {
+        for port in 4001..4051 {
+            mapped(&mut proxied_tcp(server, &v1(&format!("198.51.100.7:{port}"))));
+        }
+    });
+    assert_eq!(server.worker.lobby.order_len(), 1);
+    drop(silent);
 }
