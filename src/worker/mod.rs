@@ -395,6 +395,11 @@ impl Worker {
     fn reply(&mut self, path: Path, len: usize) {
         match Way::from(path.link) {
             Way::Udp(index) => {
+                if self.proxied.is_expected()
+                    && ACCEPTED.iter().any(|begin| self.send.space().starts_with(begin))
+                {
+                    self.proxied.has_authenticated(path.tuple.client, path.tuple.server);
+                }
                 let envelope = self.envelope(index, &path.tuple, TrafficClass::BEST_EFFORT);
                 self.send.push_space(envelope, len);
             }
@@ -528,6 +533,12 @@ impl Worker {
 
 /// How a Refresh request begins (RFC 8656 §7).
 const REFRESH: [u8; 2] = message_type(Method::REFRESH, Class::Request).to_be_bytes();
+/// How answers begin that only a client with an allocation gets, and only for its credentials.
+const ACCEPTED: [[u8; 2]; 3] = [
+    message_type(Method::REFRESH, Class::Success).to_be_bytes(),
+    message_type(Method::CREATE_PERMISSION, Class::Success).to_be_bytes(),
+    message_type(Method::CHANNEL_BIND, Class::Success).to_be_bytes(),
+];
 /// Datagrams that a relay socket may hand over in one turn, however many are ready.
 const SHARE_MIN: usize = 4;
 /// Events taken from the kernel at a time.

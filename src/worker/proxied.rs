@@ -5,6 +5,7 @@
 //! knows of the balancer. Only where an answer leaves it is asked which way leads back.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -22,7 +23,9 @@ pub(super) struct Proxied {
     balancers: Arc<[IpNet]>,
     /// Which balancer's address brought a client's last datagram. Strangers stand here for one turn
     /// only, clients until nobody has heard of their allocation any more.
-    ways_back: HashMap<Ends, SocketAddr>,
+    ways_back: HashMap<Ends, WayBack>,
+    /// Which turn it is: those before count no more.
+    turn: u64,
     /// Who was not there before this turn.
     fresh: Vec<Ends>,
     /// How many ways back there may be before those are looked for that lead to nobody.
@@ -32,9 +35,19 @@ pub(super) struct Proxied {
 /// A client and the server address that it is served at.
 type Ends = (SocketAddr, SocketAddr);
 
+/// The way back to a client.
+#[derive(Clone, Copy, Debug)]
+struct WayBack {
+    balancer: SocketAddr,
+    /// In which turn a balancer last brought something.
+    brought: u64,
+    /// In which turn something last came from the client's address by itself.
+    direct: u64,
+}
+
 impl Proxied {
     pub(super) fn new(balancers: Arc<[IpNet]>) -> Self {
-        Self { balancers, ..Self::default() }
+        Self { balancers, turn: 1, ..Self::default() }
     }
 
     /// Whether there are balancers at all.
@@ -56,8 +69,7 @@ impl Proxied {
         bytes: &[u8],
     ) -> Sender {
         if !self.is_balancer(balancer.ip()) {
-            // One who came by a balancer before comes by itself now.
-            self.ways_back.remove(&(balancer, server));
+            self.came_from(balancer, server, balancer);
             return Sender::Itself;
         }
         let Ok(Some(header)) = ProxyHeader::read(bytes, Carrier::Datagram) else {
@@ -74,8 +86,33 @@ impl Proxied {
             return;
         }
         let ends = (client, server);
-        if self.ways_back.insert(ends, from).is_none() {
-            self.fresh.push(ends);
+        if from == client {
+            // One who came by a balancer may come by itself now, or somebody else in its name.
+            if let Some(way) = self.ways_back.get_mut(&ends) {
+                way.direct = self.turn;
+            }
+            return;
+        }
+        let way = WayBack { balancer: from, brought: self.turn, direct: 0 };
+        match self.ways_back.entry(ends) {
+            Entry::Occupied(mut there) => {
+                let direct = there.get().direct;
+                there.insert(WayBack { direct, ..way });
+            }
+            Entry::Vacant(place) => {
+                place.insert(way);
+                self.fresh.push(ends);
+            }
+        }
+    }
+
+    /// A client has shown its credentials: the way back by a balancer ends where it has come by
+    /// itself. Where both have happened in one turn nobody can tell which of them it was.
+    pub(super) fn has_authenticated(&mut self, client: SocketAddr, server: SocketAddr) {
+        let ends = (client, server);
+        let Some(way) = self.ways_back.get(&ends) else { return };
+        if way.direct == self.turn && way.brought != self.turn {
+            self.ways_back.remove(&ends);
         }
     }
 
@@ -83,7 +120,7 @@ impl Proxied {
     #[inline]
     pub(super) fn way_to(&self, client: SocketAddr, server: SocketAddr) -> SocketAddr {
         if self.is_expected() {
-            self.ways_back.get(&(client, server)).copied().unwrap_or(client)
+            self.ways_back.get(&(client, server)).map_or(client, |way| way.balancer)
         } else {
             client
         }
@@ -97,6 +134,7 @@ impl Proxied {
 
     /// Forgets the ways to those of whom nobody knows, once the answers to them have left.
     pub(super) fn forget(&mut self, mut is_known: impl FnMut(Ends) -> bool) {
+        self.turn += 1;
         for ends in self.fresh.drain(..) {
             if !is_known(ends) {
                 self.ways_back.remove(&ends);

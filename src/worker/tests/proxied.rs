@@ -357,6 +357,38 @@ fn the_oldest_that_wait_for_a_header_make_room() {
     assert!(server.stop()[0].stats.proxy_headers_displaced >= 1);
 }
 
+/// Anybody can send a datagram in a client's name, nobody else its credentials.
+#[test]
+fn what_comes_past_the_balancer_takes_a_client_with_it_when_it_is_authenticated() {
+    let server = balanced(1);
+    let (peer, peer_addr) = peer();
+    let socket = UdpSocket::bind("127.0.0.2:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let mut client = proxied_udp(&server, &address.to_string());
+    let relayed = client.allocate();
+    client.bind_channel(0x4000, peer_addr);
+    socket.connect(server.address).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let nonce = client.nonce.clone();
+    let (header, socket) = (Vec::new(), Socket::Udp(socket));
+    let mut direct = Client { user: "alice", socket, nonce, count: 100, header };
+
+    let spoofed = direct.message(Method::SEND, Class::Indication, &[], Some(peer_addr));
+    let unproven =
+        Client::udp(server.address, "alice").message(Method::REFRESH, Class::Request, &[], None);
+    for datagram in [&b"noise"[..], &channel_data(0x4000, b"spoofed"), &spoofed, &unproven] {
+        direct.write(datagram);
+    }
+    assert_eq!(error(&client.read()), Some(401), "to the balancer, as ever");
+    peer.send_to(b"by the balancer", relayed).unwrap();
+    assert_eq!(client.read(), channel_data(0x4000, b"by the balancer"));
+
+    success(&direct.request(Method::REFRESH, &[], None));
+    peer.send_to(b"past it", relayed).unwrap();
+    assert_eq!(direct.read(), channel_data(0x4000, b"past it"));
+    server.stop();
+}
+
 /// Strangers behind a balancer cost no more state than others do.
 #[test]
 fn a_way_back_is_kept_for_nobody_without_an_allocation() {
