@@ -1,7 +1,7 @@
 //! A ClientHello as it arrives (RFC 6347 §4.1, §4.2.2, §4.3.2), and the answer to one without a
 //! good cookie: read where it lies, for whoever sends it may be anybody.
 
-use crate::net::dtls::record::{HANDSHAKE, HEADER, MAJOR, MESSAGE_HEADER};
+use crate::net::dtls::record::{HANDSHAKE, HANDSHAKE_MESSAGE_MAX, HEADER, MAJOR, MESSAGE_HEADER};
 
 /// The first record of a datagram that is one whole ClientHello.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +32,10 @@ impl<'a> ClientHello<'a> {
         else {
             return None;
         };
+        // One that is too long for what comes behind would be shown a cookie in vain.
+        if rest.0.len() > usize::from(HANDSHAKE_MESSAGE_MAX) {
+            return None;
+        }
         let whole = u32::from_be_bytes([0, l0, l1, l2]) as usize == rest.0.len();
         if kind != CLIENT_HELLO || !whole || [l0, l1, l2] != [f0, f1, f2] {
             return None;
@@ -109,6 +113,7 @@ const MINOR_1_0: u8 = 0xff;
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::net::dtls::record::outside;
 
     /// A ClientHello of DTLS 1.2 with one cipher suite and no extensions, as short as can be.
     pub(in crate::net::dtls) fn hello(random: u8, cookie: &[u8]) -> Vec<u8> {
@@ -151,6 +156,22 @@ pub(super) mod tests {
             let mut bad = good.clone();
             bad[at] ^= 0x10;
             assert!(ClientHello::read(&bad).is_none(), "{at}");
+        }
+    }
+
+    #[test]
+    fn a_client_hello_is_as_long_as_the_longest_message_at_most() {
+        let longest = usize::from(HANDSHAKE_MESSAGE_MAX);
+        for (length, is_read) in [(longest - 1, true), (longest, true), (longest + 1, false)] {
+            let mut long = hello(5, b"biscuit");
+            long.resize(HEADER + MESSAGE_HEADER + length, 0);
+            let in_record = (MESSAGE_HEADER + length) as u16;
+            long[11..13].copy_from_slice(&in_record.to_be_bytes());
+            for at in [15, 23] {
+                long[at..at + 2].copy_from_slice(&(length as u16).to_be_bytes());
+            }
+            assert_eq!(ClientHello::read(&long).is_some(), is_read, "{length}");
+            assert_eq!(outside(&long).is_some(), is_read, "{length}");
         }
     }
 

@@ -42,7 +42,7 @@ fn are_messages(mut rest: &[u8]) -> bool {
         let number =
             |at: usize| u32::from_be_bytes([0, header[at], header[at + 1], header[at + 2]]);
         let (length, offset, piece) = (number(1), number(6), number(9));
-        if length > MESSAGE_MAX || offset + piece > length {
+        if length > u32::from(HANDSHAKE_MESSAGE_MAX) || offset + piece > length {
             return false;
         }
         let Some((_, behind)) = behind.split_at_checked(piece as usize) else { return false };
@@ -61,8 +61,9 @@ const APPLICATION_DATA: u8 = 23;
 pub(super) const MAJOR: u8 = 0xfe;
 /// A nonce of 8 bytes and a tag of 16 (RFC 5288 §3): every cipher suite here is AES-GCM.
 const ENCRYPTED_MIN: usize = 24;
-/// A client sends a ClientHello, which has to come in one datagram, and its half of a key exchange.
-const MESSAGE_MAX: u32 = 2048;
+/// The longest handshake message that is taken. A client sends no certificates, but a ClientHello,
+/// which has to come in one datagram, and its half of a key exchange.
+pub(super) const HANDSHAKE_MESSAGE_MAX: u16 = 2048;
 
 #[cfg(test)]
 mod tests {

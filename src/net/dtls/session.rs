@@ -16,6 +16,7 @@ use openssl::ssl::{
 };
 use openssl::x509::X509;
 
+use crate::net::dtls::record::HANDSHAKE_MESSAGE_MAX;
 use crate::net::dtls::{ClientHello, Flaw, MESSAGE_MAX, Read, Unsent, Wires};
 use crate::net::sys::dtls as sys;
 
@@ -269,9 +270,6 @@ const ALPN: &[u8] = b"\x09stun.turn\x12stun.nat-discovery";
 /// Bytes of a datagram with a flight of the handshake in it: what every path carries whole. For
 /// messages it is no bound; a long one is for the IP layer to take apart, as it is without DTLS.
 const HANDSHAKE_MTU: u32 = 1200;
-
-/// The longest handshake message that is taken from a client, which sends no certificates.
-const HANDSHAKE_MESSAGE_MAX: u16 = 16_384;
 
 /// How many encrypted datagrams may come before there is a key: OpenSSL keeps each of them for
 /// then, in a buffer of 17 KiB. An honest client's Finished may overtake what goes before it, and
