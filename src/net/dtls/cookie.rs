@@ -1,7 +1,7 @@
 //! Cookies (RFC 6347 §4.2.1): whoever shows one hears what is sent to its address.
 //!
 //! A cookie is a MAC of what it is for, and of the half minute in which it was made; so nothing is
-//! kept until it is shown, and each half minute has a key of its own.
+//! kept until it is shown, and what was made a minute ago is worth nothing any more.
 
 use std::net::{IpAddr, SocketAddr};
 
