@@ -131,11 +131,11 @@ pub struct Up {
 impl Bound {
     /// Says where the kernel granted less than a busy server needs.
     fn check_sockets(&self, steer: bool) {
-        let Some(pair) = self.udp.iter().flat_map(|pairs| pairs.first()).next() else { return };
-        if let Some(complaint) = pair.requests.buffers().complaint() {
+        let mut pairs = self.udp.iter().chain(&self.dtls).flatten();
+        if let Some(complaint) = pairs.find_map(|pair| pair.requests.buffers().complaint()) {
             warn!("the kernel's socket buffers are small, bursts may be lost: {complaint}");
         }
-        if steer && pair.media.is_none() {
+        if steer && self.udp.iter().flatten().any(|pair| pair.media.is_none()) {
             warn!("the kernel does not tell requests from media: a flood of it drowns both");
         }
     }
