@@ -1,8 +1,8 @@
 //! How many TCP connections there are, clients' by their sources and peers', over all workers.
 //!
-//! One of the three locks that workers share (the others: the quota and the shelf of reservations),
-//! for the kernel spreads the connections of one source over all of them. It is taken when a
-//! connection begins or ends, and never on a packet's road.
+//! One of the locks that workers share, for the kernel spreads the connections of one source over
+//! all of them. It is taken when a connection begins or ends, and never on a packet's road. DTLS
+//! has two more, for its sessions and for its handshakes.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};

@@ -22,8 +22,9 @@
 //! before the Allocate answer leaves, so whoever sends to that address has heard of it after the
 //! news was posted, and is read after it.
 //!
-//! Three things are shared, each behind a lock that only a beginning and an end touch: of an
-//! allocation the [`Quota`] and the [`Shelf`] of reserved sockets, of a connection the [`Crowd`].
+//! What is shared lies behind locks that only a beginning and an end touch: of an allocation the
+//! [`Quota`] and the [`Shelf`] of reserved sockets, of a connection the [`Crowd`], of a session of
+//! DTLS two more of these; and the keyrings, which TLS and DTLS ask as they begin.
 
 mod act;
 mod answer;

@@ -1,8 +1,8 @@
 //! Reserved relay sockets, waiting for a second allocation to take them (RFC 8656 §7.2).
 //!
-//! One of the three locks that workers share (the others: the quota and the crowd of connections),
-//! for the client that shows a RESERVATION-TOKEN may be another worker's. Touched by EVEN-PORT with
-//! R, by RESERVATION-TOKEN and by a reservation's end, never on a packet's road.
+//! One of the locks that workers share, for the client that shows a RESERVATION-TOKEN may be
+//! another worker's. Touched by EVEN-PORT with R, by RESERVATION-TOKEN and by a reservation's end,
+//! never on a packet's road.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
