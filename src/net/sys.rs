@@ -255,7 +255,6 @@ impl SendArrays {
                 let name = &mut self.names[messages];
                 header.msg_namelen = write_socket_addr(name, datagram.to);
                 header.msg_name = ptr::from_mut(name).cast();
-                header.msg_iov = ptr::from_mut(&mut self.iovecs[used]);
                 header.msg_iovlen = 0;
                 let mut written = datagram.from.map_or(0, |from| write_source(control, from));
                 if let Some(class) = datagram.class.marked() {
@@ -280,6 +279,13 @@ impl SendArrays {
             total = index + 1;
         }
         self.starts.push(total);
+        // Each may read as many as it has, so the pointers are those of the whole array; and taken
+        // when nothing more is written to it.
+        let mut iovec = self.iovecs.as_mut_ptr();
+        for header in &mut self.headers[..messages] {
+            header.msg_hdr.msg_iov = iovec;
+            iovec = iovec.wrapping_add(header.msg_hdr.msg_iovlen as _);
+        }
         messages
     }
 }
