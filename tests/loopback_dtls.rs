@@ -463,6 +463,23 @@ fn handshakes_under_way_are_limited_by_source_and_in_all() {
     assert_eq!(server.snapshot().stats.dtls.handshakes_displaced, 2);
 }
 
+/// OpenSSL at the client's end would wait for as long as it is patient.
+#[test]
+fn a_client_that_makes_way_is_told() {
+    let limits = DtlsLimits { handshakes: 1, ..Options::default().limits };
+    let server = Running::start(&Options { limits, ..Options::default() });
+    let address = server.address;
+    std::thread::scope(|scope| {
+        let caller = Caller { deaf: 1, ..Caller::knowing(&server.identity.root) };
+        let called = scope.spawn(move || caller.call(address).err());
+        server.until("it has begun", |now| now.sessions == 1);
+        assert!(server.begin(&stranger(V4, server.address), 1));
+        let told = called.join().unwrap().expect("no session");
+        assert!(told.contains("internal error"), "{told}");
+    });
+    assert_eq!(server.snapshot().stats.dtls.handshakes_displaced, 1);
+}
+
 #[test]
 fn a_handshake_that_takes_too_long_makes_room_and_one_that_is_through_has_made_it() {
     let limits = DtlsLimits {

@@ -68,7 +68,7 @@ impl Worker {
         self.sessions.advanced(now, place, &mut self.stats.dtls);
         if let Some(oldest) = self.sessions.crowded_out() {
             self.stats.dtls.handshakes_displaced += 1;
-            self.end_session(oldest);
+            self.give_up(oldest);
         }
     }
 
@@ -148,6 +148,14 @@ impl Worker {
         }
     }
 
+    /// Ends a handshake that might go on, with a word.
+    fn give_up(&mut self, place: Place) {
+        if let Some((client, wires)) = self.sessions.get(place) {
+            client.session.give_up(wires);
+            self.end_session(place);
+        }
+    }
+
     /// Ends a session of whose end its client knows.
     fn forget_session(&mut self, place: Place) {
         // Taken out first: what the core has to say to this client finds nobody.
@@ -170,7 +178,7 @@ impl Worker {
                 }
                 Due::Flight | Due::Handshake => {
                     self.stats.dtls.handshakes_expired += 1;
-                    self.end_session(place);
+                    self.give_up(place);
                 }
                 Due::Idle => {
                     self.stats.dtls.sessions_idle += 1;

@@ -51,6 +51,12 @@ fn are_messages(mut rest: &[u8]) -> bool {
     true
 }
 
+/// A fatal alert, internal_error, before there is a key: with the last of all numbers, as it is the
+/// last record of its session.
+#[cfg(feature = "dtls")]
+pub(super) const INTERNAL_ERROR: [u8; 15] =
+    [ALERT, MAJOR, 0xfd, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 2, 2, 80];
+
 pub(super) const HEADER: usize = 13;
 pub(super) const MESSAGE_HEADER: usize = 12;
 const CHANGE_CIPHER_SPEC: u8 = 20;

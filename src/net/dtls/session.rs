@@ -16,7 +16,7 @@ use openssl::ssl::{
 };
 use openssl::x509::X509;
 
-use crate::net::dtls::record::HANDSHAKE_MESSAGE_MAX;
+use crate::net::dtls::record::{HANDSHAKE_MESSAGE_MAX, INTERNAL_ERROR};
 use crate::net::dtls::{ClientHello, Flaw, MESSAGE_MAX, Read, Unsent, Wires};
 use crate::net::sys::dtls as sys;
 
@@ -185,6 +185,15 @@ impl Session {
     #[must_use]
     pub fn handle_timeout(&mut self, wires: &mut Wires) -> bool {
         self.lend(wires, |stream| sys::handle_timeout(stream.ssl()))
+    }
+
+    /// Tells the client of a handshake that is not gone on with, by an alert in the clear (RFC 5246
+    /// §7.2.2), as there is no key yet. OpenSSL has no word for that.
+    pub fn give_up(&mut self, wires: &mut Wires) {
+        if !self.is_open {
+            wires.leaving.extend_from_slice(&INTERNAL_ERROR);
+            wires.ends.push(wires.leaving.len());
+        }
     }
 
     /// Says close_notify.
