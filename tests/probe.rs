@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common {
+    pub(crate) mod far;
     pub(crate) mod server;
     pub(crate) mod tls;
 }
@@ -12,7 +13,9 @@ use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::process::{Command, Output, Stdio};
 use std::thread;
+use std::time::Duration;
 
+use common::far::far_away;
 use common::server::{Server, free_port};
 use common::tls::Authority;
 use serde_json::Value;
@@ -120,6 +123,21 @@ fn where_peers_here_are_not_allowed_the_far_end_is_a_second_allocation() {
     for leg in legs(&report) {
         assert_eq!(leg["peer"], "allocation", "{leg}");
         assert!(leg["round_trip_ms"].is_number(), "{leg}");
+    }
+}
+
+/// Twice the delay is more than every wait after which something is sent again.
+#[test]
+fn a_server_that_is_far_away_is_well_and_no_time_is_shorter_than_the_way() {
+    for (changes, peer) in [("", "socket"), ("[peers]\nallow = []", "allocation")] {
+        let server = Server::with(changes);
+        let address = far_away(server.address(), Duration::from_millis(210));
+        let report = all_well(&format!("turn:{address}?transport=udp {USER}"));
+        let leg = &legs(&report)[0];
+        assert_eq!(leg["peer"], peer);
+        for time in ["binding_ms", "allocate_ms", "round_trip_ms"] {
+            assert!(leg[time].as_f64().unwrap() >= 420.0, "{time}: {leg}");
+        }
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) fn ms_since(then: Instant) -> f64 {
 }
 
 /// A connection, whatever is between it and its bytes.
-pub(super) trait Stream: Read + Write {
+pub(super) trait Stream: Read + Write + Send {
     /// How long a read may take.
     fn set_patience(&self, patience: Duration) -> io::Result<()>;
 }
@@ -54,7 +54,8 @@ enum Port {
     Stream { stream: Box<dyn Stream>, inbox: Vec<u8> },
 }
 
-/// An answer, and how long it took.
+/// An answer, and how long it took since the request was sent first: which of several it is to, if it
+/// was repeated, nothing tells.
 pub(super) struct Answer {
     pub(super) bytes: Vec<u8>,
     pub(super) ms: f64,
@@ -90,7 +91,8 @@ impl Link {
 
     /// Sends a request and waits for its answer. Over UDP it is sent again while there is none.
     pub(super) fn ask(&mut self, request: &[u8]) -> Result<Answer, Failure> {
-        let deadline = now() + self.patience;
+        let began = now();
+        let deadline = began + self.patience;
         let mut wait = match self.port {
             Port::Udp(_) => FIRST_WAIT,
             Port::Stream { .. } => self.patience,
@@ -99,9 +101,8 @@ impl Link {
             bytes.len() >= 20 && bytes[0] & 0xC1 == 1 && bytes[4..20] == request[4..20]
         };
         loop {
-            let began = now();
+            let next = (now() + wait).min(deadline);
             self.send(request)?;
-            let next = (began + wait).min(deadline);
             while let Some(bytes) = self.receive(next)? {
                 if is_answer(&bytes) {
                     return Ok(Answer { bytes, ms: ms_since(began) });
