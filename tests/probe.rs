@@ -4,20 +4,25 @@
 
 mod common {
     pub(crate) mod far;
+    #[allow(dead_code, reason = "a part of it is enough here")]
+    pub(crate) mod packet;
     pub(crate) mod server;
     pub(crate) mod tls;
 }
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use common::far::far_away;
+use common::packet::{Packet, Response, addr, xor};
 use common::server::{Server, free_port};
 use common::tls::Authority;
+use hairpin::wire::address::encode;
+use hairpin::wire::{AttributeType, Class, IntegrityKey, Method};
 use serde_json::Value;
 
 const USER: &str = "--user user1 --password test";
@@ -174,6 +179,62 @@ fn a_wrong_password_is_told_with_the_realm() {
     for said in [output.stdout, output.stderr] {
         assert!(!String::from_utf8(said).unwrap().contains("hush"));
     }
+}
+
+/// A server over UDP that answers each request by itself, from one socket.
+fn stranger(answer: impl Fn(&Response, SocketAddr) -> Packet + Send + 'static) -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let address = socket.local_addr().unwrap();
+    thread::spawn(move || {
+        let mut bytes = [0; 2048];
+        while let Ok((length, client)) = socket.recv_from(&mut bytes) {
+            let answer = answer(&Response::read(&bytes[..length]), client);
+            socket.send_to(&answer.encode(), client).unwrap();
+        }
+    });
+    address
+}
+
+fn success(request: &Response, client: SocketAddr) -> Packet {
+    let seen = xor(client, &request.transaction);
+    Packet::new(Class::Success, Method::BINDING, request.transaction)
+        .with(AttributeType::XOR_MAPPED_ADDRESS, seen)
+}
+
+/// As coturn does with --secure-stun.
+#[test]
+fn a_server_that_answers_nobody_without_a_name_is_asked_with_one() {
+    let server = stranger(|request, client| {
+        if request.has(AttributeType::USERNAME) {
+            let key = IntegrityKey::long_term(b"user1", b"example.org", b"test");
+            return success(request, client).signed(&key);
+        }
+        Packet::new(Class::Error, Method::BINDING, request.transaction)
+            .with(AttributeType::ERROR_CODE, [0, 0, 4, 1])
+            .with(AttributeType::REALM, "example.org")
+            .with(AttributeType::NONCE, "once")
+    });
+    let report = all_well(&format!("stun:{server} {USER}"));
+    let leg = &legs(&report)[0];
+    assert_eq!((&leg["realm"], &leg["reflexive"]), (&"example.org".into(), &leg["local"]));
+    let failure = failure(&format!("stun:{server}"));
+    assert_eq!((&failure["step"], &failure["code"]), (&"binding".into(), &401.into()));
+    assert!(failure["cure"].as_str().unwrap().contains("say --user"), "{failure}");
+}
+
+/// It tells of another address and answers from its own: no NAT has let anything in by that.
+#[test]
+fn an_answer_from_where_the_request_went_tells_nothing_of_filtering() {
+    let other = encode(addr("127.0.0.2:9"), None);
+    let server = stranger(move |request, client| {
+        success(request, client).with(AttributeType::OTHER_ADDRESS, other.as_bytes())
+    });
+    let report = all_well(&format!("stun:{server}"));
+    let nat = &report["nat"][0];
+    assert_eq!(nat["filtering"], Value::Null, "{nat}");
+    let notes = nat["notes"].as_array().unwrap();
+    assert!(notes.iter().any(|note| note.as_str().unwrap().contains("from elsewhere")), "{nat}");
 }
 
 #[test]

@@ -87,13 +87,11 @@ impl Failure {
                 "no answer".to_owned(),
                 "a firewall drops what is sent there, or the host is down",
             ),
-            ErrorKind::HostUnreachable
-            | ErrorKind::NetworkUnreachable
-            | ErrorKind::AddrNotAvailable => (
+            ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => (
                 Kind::Unreachable,
                 format!("unreachable: {error}"),
-                "this machine has no route there: see the address, and whether both ends have its \
-                 family",
+                "this machine has a route, but a router on the way, or a firewall, says that \
+                 there is no way on: see the address, and whether its host is up",
             ),
             ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => (
                 Kind::Closed,
@@ -109,6 +107,23 @@ impl Failure {
             _ => (Kind::Network, error.to_string(), "see this machine's own network"),
         };
         Self::new(kind, cause, cure)
+    }
+
+    /// This machine itself knows no way.
+    pub(super) fn no_route(error: &io::Error) -> Self {
+        Self::new(
+            Kind::Unreachable,
+            format!("unreachable: {error}"),
+            "this machine has no route there: see the address, and whether both ends have its \
+             family",
+        )
+    }
+
+    /// The same refusal to one who has said no name and no password.
+    pub(super) fn without_login(self) -> Self {
+        let cure = "the server answers nobody whom it does not know: say --user and --password, \
+                    or --secret";
+        Self { cure: cure.to_owned(), ..self }
     }
 
     /// The server has said no.

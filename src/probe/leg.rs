@@ -84,6 +84,9 @@ pub struct Leg {
     /// RFC 5780's OTHER-ADDRESS.
     #[serde(skip)]
     pub(super) other: Option<SocketAddr>,
+    /// Whether this machine itself knows no way to the server.
+    #[serde(skip)]
+    pub(super) no_route: bool,
 }
 
 /// A step that failed.
@@ -124,6 +127,7 @@ impl Leg {
             software: None,
             failures: Vec::new(),
             other: None,
+            no_route: false,
         }
     }
 
@@ -152,6 +156,10 @@ impl Prober<'_> {
     pub(super) fn probe(&self, uri: &Uri, leg: &mut Leg) {
         let Some(server) = leg.server else { return };
         self.say(leg, "connecting");
+        if let Err(error) = link::local_ip(server) {
+            leg.no_route = true;
+            return leg.failed(Step::Connect, Failure::no_route(&error));
+        }
         let began = link::now();
         let mut link = match self.open(uri, leg.transport, server) {
             Ok(Opened { link, certificate, problem }) => {
@@ -165,8 +173,13 @@ impl Prober<'_> {
         leg.connect_ms = (leg.transport != Carrier::Udp).then(|| link::ms_since(began));
         leg.local = Some(link.local());
         self.say(leg, "asking for our address");
-        if let Err(failure) = binding(&mut link, leg) {
-            return leg.failed(Step::Binding, failure);
+        if let Err(failure) = self.binding(&mut link, leg) {
+            // Who lacks a login has yet to hear what else is refused for that.
+            let goes_on = self.login.is_none() && failure.code == Some(401);
+            leg.failed(Step::Binding, failure);
+            if !goes_on {
+                return;
+            }
         }
         if uri.scheme != Scheme::Turn {
             return;
@@ -221,6 +234,23 @@ impl Prober<'_> {
         }
     }
 
+    /// Asks for our own address. Few servers want credentials for that.
+    fn binding(&self, link: &mut Link, leg: &mut Leg) -> Result<(), Failure> {
+        let mut session = Session::new(self.login.cloned());
+        let asked = ask(link, &mut session, Method::BINDING, |_| Vec::new());
+        leg.realm = session.realm().map(text);
+        let Answer { bytes, ms } = asked.map_err(|failure| match failure.code {
+            Some(401) if self.login.is_none() => failure.without_login(),
+            _ => failure,
+        })?;
+        let response = read(&bytes)?;
+        leg.reflexive = Some(mapped(&response)?);
+        leg.other = other_address(&response);
+        leg.software = software(&response);
+        leg.binding_ms = Some(ms);
+        Ok(())
+    }
+
     /// An allocation; `None` where the server wants credentials and we have none.
     fn allocate(
         &self,
@@ -231,7 +261,7 @@ impl Prober<'_> {
         let mut session = Session::new(self.login.cloned());
         let attributes = |_: &[u8; 12]| message::allocate(server, LIFETIME_SECS);
         let asked = ask(&mut link, &mut session, Method::ALLOCATE, attributes);
-        leg.realm = session.realm().map(text);
+        leg.realm = session.realm().map(text).or_else(|| leg.realm.take());
         let Answer { bytes, ms } = match asked {
             Err(failure) if failure.code == Some(401) && self.login.is_none() => return Ok(None),
             asked => asked?,
@@ -273,18 +303,6 @@ impl Allocated {
         let attributes = |_: &[u8; 12]| vec![(AttributeType::LIFETIME, vec![0; 4])];
         let _ = ask(&mut self.link, &mut self.session, Method::REFRESH, attributes);
     }
-}
-
-/// Asks for our own address.
-fn binding(link: &mut Link, leg: &mut Leg) -> Result<(), Failure> {
-    let mut nobody = Session::new(None);
-    let Answer { bytes, ms } = ask(link, &mut nobody, Method::BINDING, |_| Vec::new())?;
-    let response = read(&bytes)?;
-    leg.reflexive = Some(mapped(&response)?);
-    leg.other = other_address(&response);
-    leg.software = software(&response);
-    leg.binding_ms = Some(ms);
-    Ok(())
 }
 
 /// Asks until there is a success, again with each nonce that the server has given.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use crate::client::uri::Carrier;
@@ -54,8 +54,8 @@ enum Port {
     Stream { stream: Box<dyn Stream>, inbox: Vec<u8> },
 }
 
-/// An answer, and how long it took since the request was sent first: which of several it is to, if it
-/// was repeated, nothing tells.
+/// An answer, and how long it took since the request was sent first: to which of several it is, if
+/// it was repeated, nothing tells.
 pub(super) struct Answer {
     pub(super) bytes: Vec<u8>,
     pub(super) ms: f64,
@@ -196,6 +196,14 @@ impl Port {
 pub(super) fn unspecified(like: SocketAddr) -> SocketAddr {
     let any = if like.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
     any.parse().expect("an address")
+}
+
+/// The address of ours that leads to the server. Nobody is asked: where this machine has no route
+/// that is an error.
+pub(super) fn local_ip(server: SocketAddr) -> io::Result<IpAddr> {
+    let socket = UdpSocket::bind(unspecified(server))?;
+    socket.connect(server)?;
+    Ok(socket.local_addr()?.ip())
 }
 
 impl fmt::Debug for Link {

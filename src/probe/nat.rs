@@ -2,7 +2,6 @@
 //!
 //! Each test has a socket of its own, for what a NAT does depends on what it has seen.
 
-use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use serde::Serialize;
 
 use crate::client::Session;
 use crate::probe::leg::{Prober, mapped, other_address};
-use crate::probe::link::{now, unspecified};
+use crate::probe::link::{local_ip, now};
 use crate::wire::{AttributeType, Class, Message, Method};
 
 /// How long each transmission is waited for.
@@ -56,6 +55,8 @@ pub struct Nat {
 
 /// The pieces of a success to Binding.
 struct Told {
+    /// Who says it.
+    from: SocketAddr,
     mapped: SocketAddr,
     other: Option<SocketAddr>,
 }
@@ -112,19 +113,27 @@ fn mapping(nat: &mut Nat, ip: IpAddr, other: SocketAddr) -> Result<(), String> {
     Ok(())
 }
 
-/// RFC 5780 §4.4.
+/// RFC 5780 §4.4. An answer that comes from where the request went says nothing of whom the NAT
+/// lets in.
 fn filtering(server: SocketAddr, ip: IpAddr) -> Result<Dependence, String> {
     let socket = socket(ip)?;
     if told(&socket, server, None)?.other.is_none() {
         return Err("the server does not tell its other address any more".to_owned());
     }
-    if asked(&socket, server, Some(CHANGE_IP | CHANGE_PORT))?.is_some() {
-        return Ok(Dependence::EndpointIndependent);
+    let unchanged = |from| {
+        format!("filtering: the server was asked to answer from elsewhere, and did from {from}")
+    };
+    if let Some(Told { from, .. }) = asked(&socket, server, Some(CHANGE_IP | CHANGE_PORT))? {
+        let changed = from.ip() != server.ip() && from.port() != server.port();
+        return if changed { Ok(Dependence::EndpointIndependent) } else { Err(unchanged(from)) };
     }
-    Ok(match asked(&socket, server, Some(CHANGE_PORT))? {
-        Some(_) => Dependence::AddressDependent,
-        None => Dependence::AddressAndPortDependent,
-    })
+    match asked(&socket, server, Some(CHANGE_PORT))? {
+        Some(Told { from, .. }) if from.ip() == server.ip() && from.port() != server.port() => {
+            Ok(Dependence::AddressDependent)
+        }
+        Some(Told { from, .. }) => Err(unchanged(from)),
+        None => Ok(Dependence::AddressAndPortDependent),
+    }
 }
 
 /// RFC 5780 §3.4.
@@ -155,19 +164,24 @@ fn asked(socket: &UdpSocket, to: SocketAddr, change: Option<u8>) -> Result<Optio
         let is_answer = |bytes: &[u8]| {
             bytes.len() >= 20 && bytes[0] & 0xC1 == 1 && bytes[4..20] == request[4..20]
         };
-        let Some(bytes) = comes(socket, is_answer)? else { continue };
+        let Some((bytes, from)) = comes(socket, is_answer)? else { continue };
         let Ok(response) = Message::parse(&bytes) else { continue };
         if response.class() != Class::Success {
-            return Err(format!("{to} refuses: it may be asked too often"));
+            return Err(format!(
+                "{to} refuses: it may be asked too often, or by nobody without a name"
+            ));
         }
         let mapped = mapped(&response).map_err(|failure| failure.cause)?;
-        return Ok(Some(Told { mapped, other: other_address(&response) }));
+        return Ok(Some(Told { from, mapped, other: other_address(&response) }));
     }
     Ok(None)
 }
 
-/// Waits for one transmission's time.
-fn comes(socket: &UdpSocket, wanted: impl Fn(&[u8]) -> bool) -> Result<Option<Vec<u8>>, String> {
+/// Waits for one transmission's time; what came, and from where.
+fn comes(
+    socket: &UdpSocket,
+    wanted: impl Fn(&[u8]) -> bool,
+) -> Result<Option<(Vec<u8>, SocketAddr)>, String> {
     let deadline = now() + AGAIN;
     let mut bytes = [0; 2048];
     loop {
@@ -177,10 +191,10 @@ fn comes(socket: &UdpSocket, wanted: impl Fn(&[u8]) -> bool) -> Result<Option<Ve
         }
         socket.set_read_timeout(Some(left)).map_err(|error| error.to_string())?;
         // An error belongs to something sent before: ICMP of a NAT that lets nothing in.
-        if let Ok(length) = socket.recv(&mut bytes)
+        if let Ok((length, from)) = socket.recv_from(&mut bytes)
             && wanted(&bytes[..length])
         {
-            return Ok(Some(bytes[..length].to_vec()));
+            return Ok(Some((bytes[..length].to_vec(), from)));
         }
     }
 }
@@ -188,13 +202,6 @@ fn comes(socket: &UdpSocket, wanted: impl Fn(&[u8]) -> bool) -> Result<Option<Ve
 fn binding(change: Option<u8>) -> Vec<u8> {
     let change = change.map(|flags| (AttributeType::CHANGE_REQUEST, vec![0, 0, 0, flags]));
     Session::new(None).request(Method::BINDING, rand::random(), change.into_iter().collect())
-}
-
-/// The address of ours that leads to the server.
-fn local_ip(server: SocketAddr) -> io::Result<IpAddr> {
-    let socket = UdpSocket::bind(unspecified(server))?;
-    socket.connect(server)?;
-    Ok(socket.local_addr()?.ip())
 }
 
 fn socket(ip: IpAddr) -> Result<UdpSocket, String> {

@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use crate::client::uri::Carrier;
-use crate::probe::failure::Kind;
 use crate::probe::leg::{Failed, Leg, Peer, Step};
 use crate::probe::nat::{Dependence, Nat};
 use crate::probe::tls::Certificate;
@@ -100,14 +99,11 @@ fn print_leg(leg: &Leg, before: &[Leg], out: &mut impl Write) -> io::Result<()> 
     Ok(())
 }
 
-/// Whether a leg failed only because this machine lacks the family, while another of the same kind
-/// did not.
+/// Whether a leg failed because this machine lacks the family, while another of the same kind did
+/// not. What a router on the way says of an address is no excuse: others hear the same.
 fn is_spared(leg: &Leg, legs: &[Leg]) -> bool {
-    let lacks_family =
-        |failed: &Failed| (failed.step, failed.failure.kind) == (Step::Connect, Kind::Unreachable);
     let is_like = |other: &&Leg| (&other.uri, other.transport) == (&leg.uri, leg.transport);
-    leg.failures.iter().all(lacks_family)
-        && legs.iter().filter(is_like).any(|other| other.failures.is_empty())
+    leg.no_route && legs.iter().filter(is_like).any(|other| other.failures.is_empty())
 }
 
 fn row(leg: &Leg) -> [String; 8] {
@@ -232,6 +228,31 @@ fn means(mapping: Dependence, filtering: Dependence) -> &'static str {
         _ => {
             "direct calls come about only with those whom anybody, or any port of yours, can send \
              to; the relay carries the rest"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use super::*;
+    use crate::probe::failure::Failure;
+
+    fn leg(server: &str) -> Leg {
+        let server = server.parse().expect("an address");
+        Leg::new("turn:turn.example.org:3478", Carrier::Tcp, Some(server))
+    }
+
+    #[test]
+    fn a_family_is_spared_where_this_machine_lacks_it_and_not_where_a_router_refuses_it() {
+        let error = ErrorKind::NetworkUnreachable.into();
+        for no_route in [true, false] {
+            let (well, mut broken) = (leg("192.0.2.1:3478"), leg("[2001:db8::1]:3478"));
+            broken.no_route = no_route;
+            broken.failed(Step::Connect, Failure::network(&error, Carrier::Tcp));
+            assert_eq!(Report::new(vec![well, broken.clone()], Vec::new()).ok, no_route);
+            assert!(!Report::new(vec![broken], Vec::new()).ok, "no other way works");
         }
     }
 }
