@@ -100,6 +100,19 @@ fn with_an_authority_named_a_server_that_it_does_not_know_is_refused() {
 }
 
 #[test]
+fn an_authority_without_a_certificate_is_told_with_its_file() {
+    let authority = Authority::new();
+    authority.put("empty.pem", "no certificate\n");
+    for (file, words) in [("empty.pem", "has no certificate in it"), ("none", "cannot be read")] {
+        let line = format!("{USER} --ca {}", authority.path(file).display());
+        let output = load("turns:127.0.0.1:9", &line);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains(&format!("{file} {words}")), "{said}");
+    }
+}
+
+#[test]
 fn idle_allocations_are_held_and_deleted_or_left_to_expire() {
     let server = Server::start();
     let line = format!("{USER} --mode echo --flows 2 --rate 500 --idle 40");

@@ -348,6 +348,44 @@ fn a_port_without_tls_is_told() {
     assert!(["tls", "closed"].contains(&failure["kind"].as_str().unwrap()), "{failure}");
 }
 
+/// The head of a record, and then one byte of it at a time: something is always coming.
+#[test]
+fn a_handshake_that_trickles_ends_in_time() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let slow = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut left =
+            [&b"\x16\x03\x03\x20\x00\x02\x00\x1f\xfc"[..], &[0; 50]].concat().into_iter();
+        while left.next().is_some_and(|byte| stream.write_all(&[byte]).is_ok()) {
+            thread::sleep(Duration::from_millis(100));
+        }
+    });
+    let failure = failure(&format!("stuns:{address} --timeout 0.5"));
+    assert_eq!((&failure["step"], &failure["kind"]), (&"connect".into(), &"timeout".into()));
+    slow.join().unwrap();
+}
+
+#[test]
+fn what_is_wrong_with_the_authorities_is_told() {
+    let authority = Authority::new();
+    authority.put("empty.pem", "no certificate\n");
+    let output = probe(&format!("stun:a --ca {}", authority.path("empty.pem").display()));
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("empty.pem has no certificate in it: name a PEM file"), "{said}");
+    for (uri, told) in [("stuns:127.0.0.1:9", true), ("stun:127.0.0.1:9", false)] {
+        let output = Command::new(env!("CARGO_BIN_EXE_hairpin"))
+            .args(["probe", "--quiet", uri])
+            .env("SSL_CERT_FILE", "/no/such/authorities.pem")
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(said.contains("/no/such/authorities.pem"), told, "{said}");
+    }
+}
+
 #[test]
 fn dtls_is_not_spoken() {
     let failure = failure("turns:127.0.0.1:9?transport=udp");

@@ -1,16 +1,14 @@
 //! What is asked for, and whether it can be.
 
-use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use serde::Serialize;
 
+use crate::client::authority::authorities;
 use crate::client::{Scheme, Uri};
 use crate::load::stamp::SEQUENCE_BYTES;
 use crate::net::tls::{Trust, Visit};
@@ -172,11 +170,7 @@ impl Options {
         }
         let trust = match &self.ca {
             None => Trust::Anybody,
-            Some(file) => {
-                let issuers = fs::read(file)?;
-                let issuers: Result<_, _> = CertificateDer::pem_slice_iter(&issuers).collect();
-                Trust::Issuers(issuers.map_err(io::Error::other)?)
-            }
+            Some(file) => Trust::Issuers(authorities(file).map_err(io::Error::other)?),
         };
         Visit::new(&self.uri.host, trust).map(Some)
     }

@@ -22,7 +22,6 @@ mod tls;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::ExitCode;
 
 pub use failure::{Failure, Kind};
@@ -53,11 +52,16 @@ pub fn run(options: &Options, login: Option<&Login>, out: &mut impl Write) -> io
     let authorities = match Authorities::load(options.ca.as_deref()) {
         Ok(authorities) => authorities,
         Err(error) => {
-            let file = options.ca.as_deref().unwrap_or_else(|| Path::new("")).display();
-            writeln!(io::stderr().lock(), "--ca {file} cannot be used: {error}")?;
+            writeln!(io::stderr().lock(), "{error}")?;
             return Ok(ExitCode::from(2));
         }
     };
+    if options.uris.iter().any(|uri| uri.secure) {
+        for doubt in &authorities.doubts {
+            let what = "an authority that this machine trusts cannot be read";
+            writeln!(io::stderr().lock(), "{what}: {doubt}")?;
+        }
+    }
     let patience = options.timeout;
     let prober = Prober { login, patience, authorities: &authorities, progress: &progress };
     let mut legs = Vec::new();

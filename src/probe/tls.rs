@@ -12,7 +12,6 @@ use std::time::Duration;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore,
@@ -20,10 +19,11 @@ use rustls::{
 };
 use serde::Serialize;
 
+use crate::client::authority::authorities;
 use crate::client::uri::Carrier;
 use crate::net::tls::x509::{Facts, date, readable};
 use crate::probe::failure::{Failure, Kind};
-use crate::probe::link::Stream;
+use crate::probe::link::{Stream, now};
 
 /// The label by which a server that listens for several protocols knows TURN (RFC 7443).
 const TURN_ALPN: &[u8] = b"stun.turn";
@@ -50,24 +50,28 @@ pub struct Certificate {
 pub(super) struct Authorities {
     provider: Arc<CryptoProvider>,
     verifier: Option<Arc<WebPkiServerVerifier>>,
+    /// What could not be read of those of this machine.
+    pub(super) doubts: Vec<String>,
 }
 
 impl Authorities {
-    /// Those of this machine, and those in this file.
-    pub(super) fn load(more: Option<&Path>) -> io::Result<Self> {
+    /// Those of this machine, and those in this file. What is wrong with the file is an error.
+    pub(super) fn load(more: Option<&Path>) -> Result<Self, String> {
         let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let native = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(native.certs);
+        let doubts = native.errors.iter().map(ToString::to_string).collect();
         if let Some(path) = more {
-            let broken = |error| io::Error::new(ErrorKind::InvalidData, format!("{error:?}"));
-            for certificate in CertificateDer::pem_file_iter(path).map_err(broken)? {
-                roots.add(certificate.map_err(broken)?).map_err(io::Error::other)?;
+            for certificate in authorities(path)? {
+                let broken = |error| format!("--ca {} cannot be used: {error}", path.display());
+                roots.add(certificate).map_err(broken)?;
             }
         }
         let provider = Arc::new(aws_lc_rs::default_provider());
         let verifier =
             WebPkiServerVerifier::builder_with_provider(roots.into(), Arc::clone(&provider));
         // None at all is a machine that trusts nobody.
-        Ok(Self { provider, verifier: verifier.build().ok() })
+        Ok(Self { provider, verifier: verifier.build().ok(), doubts })
     }
 
     /// A connection with TLS over it, and what came of looking at the certificate.
@@ -99,18 +103,50 @@ impl Authorities {
         let mut tls = ClientConnection::new(config.into(), name).map_err(|e| tls_failure(&e))?;
         let opened = TcpStream::connect_timeout(&server, patience).and_then(|stream| {
             stream.set_nodelay(true)?;
-            stream.set_read_timeout(Some(patience))?;
             Ok((stream.local_addr()?, stream))
         });
         let (local, mut stream) = opened.map_err(|e| Failure::network(&e, Carrier::Tls))?;
-        while tls.is_handshaking() {
-            tls.complete_io(&mut stream).map_err(|error| handshake_failure(&error))?;
-        }
+        shake_hands(&mut tls, &mut stream, patience)?;
         let found = seen.found.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (certificate, problem) = found.unzip();
         let stream = Box::new(StreamOwned::new(tls, stream));
         Ok(Secured { stream, local, certificate, problem: problem.flatten() })
     }
+}
+
+/// All of the handshake within this time, however little of it comes at once.
+fn shake_hands(
+    tls: &mut ClientConnection,
+    stream: &mut TcpStream,
+    patience: Duration,
+) -> Result<(), Failure> {
+    let deadline = now() + patience;
+    while tls.is_handshaking() || tls.wants_write() {
+        let left = deadline.saturating_duration_since(now());
+        if left.is_zero() {
+            return Err(handshake_failure(&ErrorKind::TimedOut.into()));
+        }
+        let moved = stream
+            .set_read_timeout(Some(left))
+            .and_then(|()| stream.set_write_timeout(Some(left)))
+            .and_then(|()| match tls.wants_write() {
+                true => tls.write_tls(stream),
+                false => match tls.read_tls(stream)? {
+                    0 => Err(ErrorKind::UnexpectedEof.into()),
+                    length => Ok(length),
+                },
+            });
+        match moved {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            moved => moved.map_err(|error| handshake_failure(&error))?,
+        };
+        if let Err(error) = tls.process_new_packets() {
+            // The server may want to know why; we are told below.
+            let _ = tls.write_tls(stream);
+            return Err(tls_failure(&error));
+        }
+    }
+    Ok(())
 }
 
 /// A connection, and what the server has proved itself with.
@@ -263,16 +299,13 @@ fn list(names: &[String]) -> String {
 }
 
 fn handshake_failure(error: &io::Error) -> Failure {
-    match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
-        Some(error) => tls_failure(error),
-        None if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-            Failure::new(
-                Kind::Timeout,
-                "the port is open, but nobody answers in TLS",
-                "see that it is the port of the TLS listener",
-            )
-        }
-        None => Failure::network(error, Carrier::Tls),
+    match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => Failure::new(
+            Kind::Timeout,
+            "the port is open, but nobody answers in TLS",
+            "see that it is the port of the TLS listener",
+        ),
+        _ => Failure::network(error, Carrier::Tls),
     }
 }
 
