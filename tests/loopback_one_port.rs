@@ -10,8 +10,9 @@ mod common {
 }
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::client::{Client, TlsStream, Via, hear, peer};
 use common::server::Server;
@@ -200,6 +201,31 @@ fn the_limits_of_http_hold_inside_tls_and_turn_has_its_own() {
         let mut stream = connect(&server, V4, &config).unwrap();
         get(&mut stream, "/", "").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
     });
+}
+
+/// Whoever fills the port that is the world's does not keep operators from theirs.
+#[test]
+fn places_are_kept_for_the_listeners_of_http_itself() {
+    let authority = Authority::new();
+    authority.issue("first", &[NAME]);
+    let listeners = authority.listeners(&["first"]);
+    let listeners = listeners.replacen("[listen]", "[listen]\nhttp = [\"127.0.0.1:HTTP\"]", 1);
+    let server =
+        Server::with(&format!("{listeners}[signalling]\ndemo = true\nhttp_connections = 4"));
+    let config = authority.client(HTTP);
+    let mut held = Vec::new();
+    common::client::eventually("a guest is turned away", || {
+        let mut stream = connect(&server, V4, &config).unwrap();
+        stream.sock.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let refused = stream.read(&mut [0; 16]).is_ok_and(|length| length > 0);
+        held.push(stream);
+        refused
+    });
+    let mut stream = TcpStream::connect(server.http()).unwrap();
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
 #[test]

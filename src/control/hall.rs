@@ -31,6 +31,8 @@ pub(super) struct Hall {
     source_by_task: HashMap<Id, Source>,
     count_by_source: BTreeMap<Source, usize>,
     limit: usize,
+    /// The same for those who come by TLS.
+    limit_of_guests: usize,
     limit_per_source: usize,
     header_timeout: Duration,
     limits: Arc<Limits>,
@@ -38,12 +40,17 @@ pub(super) struct Hall {
 }
 
 impl Hall {
-    pub(super) fn new(settings: &HttpSettings) -> Self {
+    /// `has_own_door`: whether there are listeners of HTTP's own. Places are kept for them, so that
+    /// a crowd at a port which is the world's does not hide what operators look at.
+    pub(super) fn new(settings: &HttpSettings, has_own_door: bool) -> Self {
+        let limit = settings.connections;
+        let kept = if has_own_door { (limit / 8).max(1).min(limit.saturating_sub(1)) } else { 0 };
         Self {
+            limit_of_guests: limit - kept,
             connections: JoinSet::new(),
             source_by_task: HashMap::new(),
             count_by_source: BTreeMap::new(),
-            limit: settings.connections,
+            limit,
             limit_per_source: settings.connections_per_source,
             header_timeout: settings.header_timeout,
             limits: Arc::new(settings.limits.clone()),
@@ -52,7 +59,7 @@ impl Hall {
     }
 
     pub(super) fn admit(&mut self, stream: TcpStream, peer: SocketAddr, router: &Router) {
-        let Some(source) = self.place_for(peer) else {
+        let Some(source) = self.place_for(peer, self.limit) else {
             // Best effort, and no waiting: whoever is too many costs one system call.
             let _ = stream.try_write(BUSY);
             return;
@@ -64,7 +71,7 @@ impl Hall {
 
     pub(super) fn admit_guest(&mut self, guest: Guest, router: &Router) {
         let Guest { mut stream, mut session, said, client, server } = guest;
-        let Some(source) = self.place_for(client) else {
+        let Some(source) = self.place_for(client, self.limit_of_guests) else {
             let _ = session.sealing(&mut stream).write(BUSY);
             session.finish();
             let _ = session.send(&mut stream);
@@ -78,7 +85,7 @@ impl Hall {
     }
 
     /// Who is counted for one more connection; nobody, if it would be one too many.
-    fn place_for(&self, peer: SocketAddr) -> Option<Source> {
+    fn place_for(&self, peer: SocketAddr, limit: usize) -> Option<Source> {
         let address = peer.ip().to_canonical();
         let source = Source::from(address);
         // Behind our own proxy everybody has its address; their sockets are still counted by who
@@ -86,7 +93,7 @@ impl Hall {
         let is_proxy = self.trusted_proxies.iter().any(|net| net.contains(&address));
         let held = self.count_by_source.get(&source).copied().unwrap_or(0);
         let over_source = held >= self.limit_per_source && !is_proxy;
-        (self.connections.len() < self.limit && !over_source).then_some(source)
+        (self.connections.len() < limit && !over_source).then_some(source)
     }
 
     /// Begins to speak HTTP inside what `inside` makes of the stream.

@@ -138,6 +138,7 @@ pub async fn serve(
     let Entrances { listeners, guests } = entrances.into();
     let mut guests = guests.filter(|_| settings.access == Access::Everybody);
     let (accepted_here, mut accepted) = mpsc::channel(16);
+    let has_own_door = !listeners.is_empty();
     let mut acceptors = JoinSet::new();
     for listener in listeners {
         listener.set_nonblocking(true)?;
@@ -149,7 +150,7 @@ pub async fn serve(
     let rooms = Rooms::new(settings.limits.clone(), rand::make_rng::<StdRng>());
     let (desk, desk_task) =
         Desk::start(rooms, settings.limits.clone(), closing, settings.stats.clone());
-    let mut hall = Hall::new(&settings);
+    let mut hall = Hall::new(&settings, has_own_door);
     let routers = Routers::new(settings, desk);
 
     tokio::pin!(shutdown);
