@@ -46,7 +46,8 @@ fn check_config_looks_into_the_files_that_a_listener_needs() {
         assert_eq!(output.code, 1, "{output:?}");
         let said = output.stdout + &output.stderr;
         let words = "turnserver.toml:4: [tls] certificate: nowhere.pem cannot be read";
-        assert!(said.contains(words) && said.contains("cure: "), "{said}");
+        assert!(said.contains(words), "{said}");
+        assert!(said.contains("or to do without write tls = [] and dtls = []"), "{said}");
     }
 }
 
@@ -66,6 +67,49 @@ fn check_config_doubts_what_is_allowed_but_hardly_meant() {
     assert_eq!(output.code, 0, "{output:?}");
     for words in ["metadata", "shorter than 16", "no interface of this host has 192.0.2.77"] {
         assert!(output.stdout.contains(words), "{words}: {output:?}");
+    }
+}
+
+/// The file does not write these addresses, and clients that are sent there come back.
+#[test]
+fn check_config_doubts_other_servers_that_are_this_one() {
+    let text = "[listen]\ntcp = [\"127.0.0.2:3478\"]\n\
+                [relay.external]\n\"127.0.0.1\" = \"192.0.2.1\"\n\"127.0.0.2\" = \"192.0.2.2\"\n\
+                [alternates]\n\
+                udp = [\"127.0.0.1:3478\", \"192.0.2.1:3478\", \"[::1]:3478\", \"[::1]:3479\"]\n\
+                tcp = [\"127.0.0.1:3478\", \"192.0.2.2:3478\", \"192.0.2.1:3478\"]\n";
+    let output = Place::with(text).run(&["check-config"]);
+    assert_eq!(output.code, 0, "{output:?}");
+    let doubted = |line: &str| {
+        let doubt =
+            line.trim().strip_prefix("doubt: [alternates] ")?.split_once(" is this server")?;
+        Some(doubt.0.to_owned())
+    };
+    let doubted: Vec<_> = output.stdout.lines().filter_map(doubted).collect();
+    // By udp, at every address; and by tcp, at the one.
+    let expected = ["127.0.0.1:3478", "192.0.2.1:3478", "[::1]:3478", "192.0.2.2:3478"];
+    assert_eq!(doubted, expected, "{output:?}");
+}
+
+#[test]
+fn check_config_doubts_turns_without_a_name() {
+    let place = Place::empty();
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let certificate = rcgen::CertificateParams::new(vec!["a.example".to_owned()]);
+    let certificate = certificate.and_then(|it| it.self_signed(&key)).expect("a certificate");
+    place.put("cert.pem", &certificate.pem());
+    place.put("key.pem", &key.serialize_pem());
+    let text = "realm = \"x\"\n[auth]\nsecrets = [\"0123456789abcdef\"]\n\
+                [listen]\ntls = [\"127.0.0.1:5349\"]\n[signalling]\n";
+    for (line, doubted) in [("", true), ("public_host = \"a.example\"\n", false)] {
+        place.put("turnserver.toml", &format!("{text}{line}"));
+        let output = place.run(&["check-config"]);
+        assert_eq!(output.code, 0, "{output:?}");
+        assert_eq!(
+            output.stdout.contains("[signalling] public_host is not set"),
+            doubted,
+            "{output:?}"
+        );
     }
 }
 
@@ -214,8 +258,12 @@ impl Place {
 
     fn with(config: &str) -> Self {
         let place = Self::empty();
-        std::fs::write(place.path().join("turnserver.toml"), config).expect("written");
+        place.put("turnserver.toml", config);
         place
+    }
+
+    fn put(&self, name: &str, text: &str) {
+        std::fs::write(self.path().join(name), text).expect("written");
     }
 
     fn path(&self) -> &Path {

@@ -214,6 +214,29 @@ const WRONG: &[(&str, usize, &str, &str)] = &[
         "a limit of 0 would refuse everybody",
         "at least 1",
     ),
+    // The four addresses are those of both IPs at both ports.
+    (
+        "[listen]\ntcp = []\ntls = [\"192.0.2.2:3478\"]\n[nat_discovery]\ntcp = true\n\
+         primary = [\"192.0.2.1:3478\"]\nalternate = [\"192.0.2.2:3479\"]",
+        7,
+        "192.0.2.2:3478 is taken by [listen] tls",
+        "other ports",
+    ),
+    (
+        "[listen]\nhttp = [\"0.0.0.0:3479\"]\n[nat_discovery]\ntcp = true\n\
+         primary = [\"192.0.2.1:3478\"]\nalternate = [\"192.0.2.2:3479\"]",
+        6,
+        "192.0.2.1:3479 is taken by [listen] http = [\"0.0.0.0:3479\"]",
+        "give http one of its own",
+    ),
+    #[cfg(feature = "dtls")]
+    (
+        "[listen]\ndtls = [\"0.0.0.0:5349\"]\n[nat_discovery]\n\
+         primary = [\"192.0.2.1:3478\"]\nalternate = [\"192.0.2.2:5349\"]",
+        5,
+        "192.0.2.1:5349 is taken by [listen] dtls",
+        "other ports",
+    ),
     // Alternates.
     ("[alternates]\nudp = [\"192.0.2.2\"]", 2, "has no port", "\"192.0.2.2:3478\""),
     ("[alternates]\nudp = [\"0.0.0.0:3478\"]", 2, "no address that a client", "192.0.2.2:3478"),

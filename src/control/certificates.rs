@@ -62,7 +62,7 @@ impl Certificates {
                 problems: vec![Problem {
                     line: None,
                     cause: format!("[tls]: TLS cannot be started: {error}"),
-                    cure: "write tls = [] in [listen] to do without".to_owned(),
+                    cure: format!("to do without {WITHOUT}"),
                 }],
             })?;
         let keyring = Arc::new(keyring);
@@ -289,7 +289,9 @@ fn bytes(key: &str, path: &Path) -> Result<Vec<u8>, Wrong> {
             io::ErrorKind::PermissionDenied => {
                 "let the user that hairpin runs as read it, by its group for instance".to_owned()
             }
-            _ => format!("write {key} = \"…\" in [tls] with the file's path, or [listen] tls = []"),
+            _ => format!(
+                "write {key} = \"…\" in [tls] with the file's path, or to do without {WITHOUT}"
+            ),
         };
         (cause, cure)
     })
@@ -358,6 +360,9 @@ fn doubtful(path: &Path, facts: &[Facts<'_>], now: u64) -> Vec<String> {
 fn others_may_read(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.mode() & 0o004 != 0)
 }
+
+/// What no listener wants a certificate with.
+const WITHOUT: &str = "write tls = [] and dtls = [] in [listen]";
 
 /// A certificate with less time left, or less than a fifth of its time, should have been renewed.
 const SOON_SECS: i64 = 14 * 86_400;

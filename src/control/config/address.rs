@@ -176,7 +176,7 @@ fn net_cure(text: &str) -> String {
     }
 }
 
-/// Whether two listeners on streams take each other's port.
+/// Whether two listeners, both on streams or both on datagrams, take each other's port.
 pub(super) fn collide(a: SocketAddr, b: SocketAddr) -> bool {
     let overlap = a.ip() == b.ip()
         || a.is_ipv4() == b.is_ipv4() && (a.ip().is_unspecified() || b.ip().is_unspecified());

@@ -1,5 +1,6 @@
 //! `[nat_discovery]`: two addresses for each family, and what is wrong with them.
 
+use std::iter;
 use std::net::SocketAddr;
 
 use super::Listen;
@@ -30,6 +31,7 @@ impl Check<'_> {
             let at = At(DISCOVERY, "alternate", Some(index));
             match pair(first, second) {
                 Ok(pair) => {
+                    self.corners_are_free(at, &pair, written.tcp, listen);
                     let line = self.source.line(at);
                     let noted = |corner| line.map(|line| (DISCOVERY, corner, line));
                     listen.lines.extend(pair.corners().into_iter().filter_map(noted));
@@ -53,6 +55,21 @@ impl Check<'_> {
         let requests_per_sec = written.requests_per_sec_per_source;
         self.nonzero(DISCOVERY, &[("requests_per_sec_per_source", requests_per_sec == 0)]);
         Discovery { pairs, streams: written.tcp, requests_per_sec }
+    }
+
+    /// Sockets that share a port share what comes to it, and nobody would be told.
+    fn corners_are_free(&mut self, at: At, pair: &Pair, streams: bool, listen: &Listen) {
+        let of_streams = [("tls", &listen.tls), ("http", &listen.http)];
+        let of_streams = of_streams.into_iter().filter(|_| streams);
+        for (key, taken) in iter::once(("dtls", &listen.dtls)).chain(of_streams) {
+            let both = |corner| taken.iter().map(move |held| (corner, *held));
+            let mut both = pair.corners().into_iter().flat_map(both);
+            if let Some((corner, held)) = both.find(|(a, b)| address::collide(*a, *b)) {
+                let cause = format!("{corner} is taken by [listen] {key} = [\"{held}\"]");
+                let cure = format!("write other ports here, or give {key} one of its own");
+                self.wrong(at, cause, cure);
+            }
+        }
     }
 
     fn one_of_each_family(

@@ -62,6 +62,22 @@ impl Config {
         for (ip, _) in self.relay.external.iter().filter(|(ip, _)| missing(&ip)) {
             doubts.push(format!("[relay] external: no interface of this host has {ip} now"));
         }
+        for server in self.alternates_to_itself(found) {
+            doubts.push(format!(
+                "[alternates] {} is this server itself, as far as can be seen from here, and \
+                 clients would come back; name another server",
+                server.address
+            ));
+        }
+        let hands_out = !self.made_up && !self.credentials.secrets.is_empty();
+        if hands_out && !self.listen.tls.is_empty() && self.signalling.public_host.is_none() {
+            doubts.push(
+                "[signalling] public_host is not set, so turns: may be handed out with an address \
+                 in place of the name that the certificate is for; write \
+                 public_host = \"turn.example.org\""
+                    .to_owned(),
+            );
+        }
         for net in self.listen.proxy_protocol.iter().filter(|net| net.prefix_len() == 0) {
             doubts.push(format!(
                 "[listen] proxy_protocol {net} has everybody say who they are, and nobody served \

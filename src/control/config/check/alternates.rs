@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::super::Listen;
 use super::super::address::{self, Wrong};
 use super::super::file;
 use super::super::source::At;
+use super::super::{Config, Listen};
 use super::Check;
 use crate::turn::Transport;
 use crate::turn::config::{Alternate, Alternates};
@@ -49,6 +49,45 @@ impl Check<'_> {
         }
         let tls_listeners = listen.tls.clone();
         Alternates { servers, domain, tls_listeners, always: written.always }
+    }
+}
+
+impl Config {
+    /// Alternates that lead back to this server by an address that `[listen]` does not write: one
+    /// of the host's own, `found`, where a listener has them all, or one that the world sees.
+    pub(in crate::control::config) fn alternates_to_itself(
+        &self,
+        found: &[IpAddr],
+    ) -> impl Iterator<Item = &Alternate> {
+        self.alternates.servers.iter().filter(move |server| {
+            let own = self.listeners_like(server);
+            own.iter().any(|own| {
+                own.port() == server.address.port() && self.is_reached_by(*own, server, found)
+            })
+        })
+    }
+
+    /// Where this server listens for those who would be sent to `server`.
+    fn listeners_like(&self, server: &Alternate) -> Vec<SocketAddr> {
+        let corners = self.discovery.addresses();
+        match (server.transport, server.tls) {
+            (_, true) => self.listen.tls.clone(),
+            (Transport::Tcp, false) if !self.discovery.streams => self.listen.tcp.clone(),
+            (Transport::Tcp, false) => self.listen.tcp.iter().copied().chain(corners).collect(),
+            _ => self.listen.udp.iter().copied().chain(corners).collect(),
+        }
+    }
+
+    /// Whether a listener at `own` is reached by that server's address.
+    fn is_reached_by(&self, own: SocketAddr, server: &Alternate, found: &[IpAddr]) -> bool {
+        let outside = server.address.ip();
+        let external = || self.relay.external.iter().filter(|(_, to)| *to == outside);
+        if !own.ip().is_unspecified() {
+            return own.ip() == outside || external().any(|(from, _)| *from == own.ip());
+        }
+        let is_here = |ip: IpAddr| ip.is_loopback() || found.contains(&ip);
+        own.is_ipv4() == outside.is_ipv4()
+            && (is_here(outside) || external().any(|(from, _)| is_here(*from)))
     }
 }
 
