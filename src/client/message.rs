@@ -126,7 +126,7 @@ impl Session {
 }
 
 /// ERROR-CODE, in an error.
-fn error_code(response: &Message<'_>) -> Option<u16> {
+pub fn error_code(response: &Message<'_>) -> Option<u16> {
     let value = response.find(AttributeType::ERROR_CODE)?.first_chunk::<4>()?;
     Some(u16::from(value[2] & 7) * 100 + u16::from(value[3]))
 }

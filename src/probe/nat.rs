@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::client::Session;
+use crate::client::message::error_code;
 use crate::probe::leg::{Prober, mapped, other_address};
 use crate::probe::link::{local_ip, now};
 use crate::wire::{AttributeType, Class, Message, Method};
@@ -83,14 +84,23 @@ impl Prober<'_> {
         };
         let say = |what: &str| (self.progress)(&format!("NAT, by {server}: {what}"));
         say("mapping");
-        mapping(&mut nat, ip, other).unwrap_or_else(|why| nat.notes.push(why));
+        mapping(&mut nat, ip, other).unwrap_or_else(|why| nat.note(why));
         say("filtering");
         let found = filtering(server, ip);
-        nat.filtering = found.map_err(|why| nat.notes.push(why)).ok();
+        nat.filtering = found.map_err(|why| nat.note(why)).ok();
         say("hairpinning");
         let found = hairpinning(server, ip);
-        nat.hairpinning = found.map_err(|why| nat.notes.push(why)).ok();
+        nat.hairpinning = found.map_err(|why| nat.note(why)).ok();
         nat
+    }
+}
+
+impl Nat {
+    /// Tells why, once.
+    fn note(&mut self, why: String) {
+        if !self.notes.contains(&why) {
+            self.notes.push(why);
+        }
     }
 }
 
@@ -167,9 +177,10 @@ fn asked(socket: &UdpSocket, to: SocketAddr, change: Option<u8>) -> Result<Optio
         let Some((bytes, from)) = comes(socket, is_answer)? else { continue };
         let Ok(response) = Message::parse(&bytes) else { continue };
         if response.class() != Class::Success {
-            return Err(format!(
-                "{to} refuses: it may be asked too often, or by nobody without a name"
-            ));
+            return Err(match error_code(&response) {
+                Some(401) => format!("{to} wants credentials, and these questions have none"),
+                _ => format!("{to} refuses: it may be asked too often"),
+            });
         }
         let mapped = mapped(&response).map_err(|failure| failure.cause)?;
         return Ok(Some(Told { from, mapped, other: other_address(&response) }));

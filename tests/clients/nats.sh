@@ -28,19 +28,28 @@ lab_up() {
       lab_complaint="network namespaces cannot be made here"
       return 1
     }
-    ip -n "$lab-$role" link set lo up
   done
-  ip -n "$lab-world" link add wan type veth peer name wan netns "$lab-router"
-  ip -n "$lab-router" link add lan type veth peer name lan netns "$lab-home"
-  ip -n "$lab-world" addr add "$lab_server/24" dev wan
-  ip -n "$lab-world" addr add "$lab_other/24" dev wan
-  ip -n "$lab-router" addr add "$lab_router/24" dev wan
-  ip -n "$lab-router" addr add 10.5.0.1/24 dev lan
-  ip -n "$lab-home" addr add 10.5.0.2/24 dev lan
-  for role in world router; do ip -n "$lab-$role" link set wan up; done
-  for role in router home; do ip -n "$lab-$role" link set lan up; done
-  ip -n "$lab-home" route add default via 10.5.0.1
-  ip netns exec "$lab-router" sysctl -qw net.ipv4.ip_forward=1
+  lab_step ip -n "$lab-world" link add wan type veth peer name wan netns "$lab-router" &&
+    lab_step ip -n "$lab-router" link add lan type veth peer name lan netns "$lab-home" &&
+    lab_step ip -n "$lab-world" addr add "$lab_server/24" dev wan &&
+    lab_step ip -n "$lab-world" addr add "$lab_other/24" dev wan &&
+    lab_step ip -n "$lab-router" addr add "$lab_router/24" dev wan &&
+    lab_step ip -n "$lab-router" addr add 10.5.0.1/24 dev lan &&
+    lab_step ip -n "$lab-home" addr add 10.5.0.2/24 dev lan || return 1
+  for role in world router home; do lab_step ip -n "$lab-$role" link set lo up || return 1; done
+  for role in world router; do lab_step ip -n "$lab-$role" link set wan up || return 1; done
+  for role in router home; do lab_step ip -n "$lab-$role" link set lan up || return 1; done
+  lab_step ip -n "$lab-home" route add default via 10.5.0.1 &&
+    lab_step ip netns exec "$lab-router" sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'
+}
+
+# Runs one step of lab_up. It is a condition there, so a failure ends nothing by itself.
+lab_step() {
+  local said
+  said=$("$@" 2>&1) || {
+    lab_complaint="the lab cannot be made here: $*: $said"
+    return 1
+  }
 }
 
 lab_nat() {

@@ -8,30 +8,33 @@
 #                         answers; fails, and says why in $server_complaint, when it does not within
 #                         ten seconds; SECTIONS are more of the configuration
 #   stop_server           ends it and says so if it had ended before
-#   free_port             a port that is free on loopback for UDP and TCP
+#   free_ports NAME…      sets each of these variables to a port that is free on loopback for UDP and
+#                         TCP, and was not given before
 
-server_pid="" server_complaint="" server_dtls=""
+server_pid="" server_complaint="" server_dtls="" ports_given=" "
 
-free_port() {
-  local port
-  while :; do
-    port=$((RANDOM % 16000 + 16000))
-    # In use by nobody, whichever protocol: ss prints a line for each socket on that port.
-    [[ -n $(ss -Hltun "sport = :$port") ]] || { echo "$port"; return; }
+free_ports() {
+  local variable drawn
+  for variable; do
+    while :; do
+      drawn=$((RANDOM % 16000 + 16000))
+      # In use by nobody, whichever protocol: ss prints a line for each socket on that port. Who was
+      # given one may not have opened it yet.
+      [[ $ports_given == *" $drawn "* || -n $(ss -Hltun "sport = :$drawn") ]] || break
+    done
+    ports_given+="$drawn "
+    printf -v "$variable" %s "$drawn"
   done
 }
 
 start_server() {
   local binary=$1 sections=${2:-} http_port alternate_port deadline dtls=""
   server_directory=$(mktemp -d)
-  server_port=$(free_port)
-  secure_port=$(free_port)
+  free_ports server_port secure_port http_port alternate_port
   # Who tests with it does not believe it anyway.
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 \
     -subj /CN=localhost -addext subjectAltName=DNS:localhost \
     -keyout "$server_directory/key.pem" -out "$server_directory/cert.pem" 2>/dev/null
-  http_port=$(free_port)
-  alternate_port=$(free_port)
   server_dtls=""
   if knows_dtls "$binary"; then
     server_dtls=true
