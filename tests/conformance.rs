@@ -231,6 +231,10 @@ fn a_test_that_does_not_exist_is_seen() {
         "nowhere::a_test_that_does_not_exist_is_seen",
         "src/wire/nowhere.rs::a_key_stays_small",
         "tests/clients/run::payloads of 1400 miles pass whole",
+        // Of a name.
+        "tests/clients/run::payloads of 1400 bytes pass",
+        "tests/clients/run::1400 bytes pass whole",
+        "tests/clients/run::p",
         "tests/clients/run::",
         // Of a comment.
         "tests/clients/run::coturn's own clients against this server",
@@ -358,13 +362,23 @@ fn missing(test: &str) -> Option<String> {
     };
     let there = match Path::new(&path).extension().and_then(|extension| extension.to_str()) {
         Some("rs") => tests_in(&text).contains_key(name),
-        // A name in quotes of a shell's or a script's list of cases.
         _ => {
             let mut code = text.lines().filter(|l| !l.trim_start().starts_with(['#', '/']));
-            !name.is_empty() && code.any(|line| line.contains(name))
+            !name.is_empty() && code.any(|line| quotes(line, name))
         }
     };
     (!there).then(|| format!("{test}: no such test"))
+}
+
+/// Whether a line of a script has the whole of this name in quotes; behind a bar may stand what it
+/// is run with.
+fn quotes(line: &str, name: &str) -> bool {
+    line.match_indices(name).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        let behind = line[at + name.len()..].chars().next();
+        let quote = |c: &char| matches!(c, '"' | '\'' | '`');
+        before.is_some_and(|c| quote(&c)) && behind.is_some_and(|c| c == '|' || quote(&c))
+    })
 }
 
 /// What the table of codes lacks, and what it has too much.
