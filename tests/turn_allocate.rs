@@ -109,30 +109,36 @@ fn a_second_allocate_on_the_5_tuple_is_a_mismatch() {
 }
 
 /// RFC 8489 §6.3.1: "the server … MUST … handle the retransmissions"; RFC 8656 §7.2, last note.
+/// RFC 7350 §3 has the same over DTLS.
 #[test]
 fn a_retransmission_gets_the_same_answer_and_no_second_allocation() {
-    let mut sim = Sim::new();
-    let client = client(&mut sim);
-    sim.challenge(client);
-    let packet = sim.packet(Method::ALLOCATE).with(AttributeType::REQUESTED_TRANSPORT, UDP);
-    let packet = sim.sign(client, packet.with(EVEN_PAIR.0, EVEN_PAIR.1));
-    let first = sim.ask(client, &packet).success();
-    let second = sim.ask(client, &packet).success();
-    assert_eq!(first.bytes, second.bytes);
-    assert!(second.has(AttributeType::RESERVATION_TOKEN));
+    for transport in [Transport::Udp, Transport::Dtls] {
+        let mut sim = Sim::new();
+        let client = sim.client_on(0, transport, "198.51.100.1:4000");
+        sim.challenge(client);
+        let packet = sim.packet(Method::ALLOCATE).with(AttributeType::REQUESTED_TRANSPORT, UDP);
+        let packet = sim.sign(client, packet.with(EVEN_PAIR.0, EVEN_PAIR.1));
+        let first = sim.ask(client, &packet).success();
+        let second = sim.ask(client, &packet).success();
+        assert_eq!(first.bytes, second.bytes);
+        assert!(second.has(AttributeType::RESERVATION_TOKEN));
 
-    sim.pass(secs(10));
-    let third = sim.ask(client, &packet).success();
-    assert_eq!(third.relayed(), first.relayed());
-    assert_eq!(third.lifetime(), 590, "what is left of it");
-    assert_eq!(
-        third.get(AttributeType::RESERVATION_TOKEN),
-        first.get(AttributeType::RESERVATION_TOKEN)
-    );
-    let stats = sim.stats();
-    assert_eq!((stats.allocations, stats.allocations_created, stats.retransmissions), (1, 1, 2));
-    assert_eq!(sim.sockets.len(), 1);
-    assert_eq!(sim.charged.values().sum::<usize>(), 1);
+        sim.pass(secs(10));
+        let third = sim.ask(client, &packet).success();
+        assert_eq!(third.relayed(), first.relayed());
+        assert_eq!(third.lifetime(), 590, "what is left of it");
+        assert_eq!(
+            third.get(AttributeType::RESERVATION_TOKEN),
+            first.get(AttributeType::RESERVATION_TOKEN)
+        );
+        let stats = sim.stats();
+        assert_eq!(
+            (stats.allocations, stats.allocations_created, stats.retransmissions),
+            (1, 1, 2)
+        );
+        assert_eq!(sim.sockets.len(), 1);
+        assert_eq!(sim.charged.values().sum::<usize>(), 1);
+    }
 }
 
 #[test]

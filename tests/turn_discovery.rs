@@ -236,6 +236,21 @@ fn values_that_cannot_be_are_refused() {
     assert_eq!(sim.stats().bindings, 0);
 }
 
+/// RFC 5780 §7.2: "although only two bits (A and B) are used".
+#[test]
+fn of_a_change_request_two_bits_count() {
+    let mut sim = discovering();
+    let client = at(&mut sim, V4[0]);
+    let [change_ip, change_port] = [CHANGE_IP[3], CHANGE_PORT[3]];
+    for (last, from) in [(0, V4[0]), (change_port, V4[1]), (change_ip, V4[2])] {
+        // Every bit but those two.
+        let rest = !(change_ip | change_port);
+        let packet = change(&mut sim, [0xFF, 0xFF, 0xFF, rest | last]);
+        let (_, source, _) = told(&mut sim, client, &packet);
+        assert_eq!(source, addr(from), "{last}");
+    }
+}
+
 /// RFC 8489 §6.3.1: only what is not known is named; RFC 3489's RESPONSE-ADDRESS, which would send
 /// answers to anybody, is not.
 #[test]
@@ -256,9 +271,14 @@ fn other_methods_do_not_know_the_attributes() {
     let mut sim = discovering();
     let client = at(&mut sim, V4[0]);
     sim.challenge(client);
-    let change = (AttributeType::CHANGE_REQUEST, &CHANGE_BOTH[..]);
-    let response = sim.allocate_with(client, &[change]).rejected(420);
-    assert_eq!(response.get(AttributeType::UNKNOWN_ATTRIBUTES), [0, 3]);
+    for (kind, value) in [
+        (AttributeType::CHANGE_REQUEST, &CHANGE_BOTH[..]),
+        (AttributeType::RESPONSE_PORT, &[0x0F, 0xA1]),
+        (AttributeType::PADDING, b"pad!"),
+    ] {
+        let response = sim.allocate_with(client, &[(kind, value)]).rejected(420);
+        assert_eq!(response.get(AttributeType::UNKNOWN_ATTRIBUTES), kind.0.to_be_bytes());
+    }
 }
 
 /// RFC 5780 §6: "MUST NOT include an OTHER-ADDRESS attribute in any Response and MUST respond with

@@ -43,6 +43,21 @@ fn a_success_tells_the_address_and_no_token() {
     sim.nothing_left();
 }
 
+/// RFC 6062 §4.2: "identical to those for UDP".
+#[test]
+fn a_refresh_prolongs_it_and_one_with_lifetime_zero_ends_it() {
+    let mut sim = Sim::new();
+    let client = sim.tcp_client("198.51.100.1:4000");
+    let relayed = sim.allocate_tcp(client).success().relayed();
+    sim.pass(secs(500));
+    assert_eq!(sim.refresh(client, 1800).success().lifetime(), 1800);
+    sim.pass(secs(1799));
+    assert!(sim.is_listened_at(relayed), "the first lifetime has passed, and the second not yet");
+    assert_eq!(sim.refresh(client, 0).success().lifetime(), 0);
+    assert!(!sim.is_listened_at(relayed));
+    sim.nothing_left();
+}
+
 #[test]
 fn over_udp_there_is_none() {
     let mut sim = Sim::new();
