@@ -282,7 +282,7 @@ pub const HEADROOM: usize = 5 + 16_384 + 2048;
 const SEALED_MAX: usize = 32 * 1024;
 
 /// So many frames that wait together get a record each.
-const FRAMES_APART: usize = 16;
+const FRAMES_APART: usize = 32;
 
 /// Bytes of a client's handshake: a ClientHello with keys of post-quantum size has two thousand.
 const GREETING_MAX: usize = 16 * 1024;

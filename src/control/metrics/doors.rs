@@ -61,7 +61,7 @@ const DTLS: &[(&str, Count)] = &[
     ("failed", |it| it.dtls.handshakes_failed),
     ("late", |it| it.dtls.handshakes_expired),
     ("displaced", |it| it.dtls.handshakes_displaced),
-    ("over_limit", |it| it.dtls.handshakes_over_limit + it.dtls.sessions_over_limit),
+    ("over_limit", |it| it.dtls.sessions_over_limit),
     ("over_source_limit", |it| {
         it.dtls.handshakes_over_source_limit + it.dtls.sessions_over_source_limit
     }),

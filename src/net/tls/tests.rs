@@ -162,7 +162,7 @@ impl Pair {
 
 #[test]
 fn a_few_frames_get_a_record_each_and_many_share_them_and_all_leave_at_once() {
-    for (frames, size, records) in [(1, 1200, 1), (16, 1200, 16), (100, 160, 1), (100, 1200, 8)] {
+    for (frames, size, records) in [(1, 1200, 1), (32, 1200, 32), (100, 160, 1), (100, 1200, 8)] {
         let mut pair = Pair::open();
         pair.client_hears();
         for number in 0..frames {
