@@ -69,6 +69,8 @@ fn every_error_and_every_drop_is_counted_as_what_it_is() {
     let mut sim = Sim::with(|config| {
         config.limits.permissions_per_allocation = 2;
         config.limits.connections_per_allocation = 1;
+        // Then 64 KiB at once.
+        config.limits.bandwidth_per_allocation = 1;
         config.relay.addresses.retain(|ip| ip.is_ipv4());
     });
     sim.quota = 2;
@@ -146,6 +148,12 @@ fn every_error_and_every_drop_is_counted_as_what_it_is() {
     });
     counts_drop(&mut sim, Drop::NoAllocation, |sim| sim.send(late, PEER, b"x").dropped());
     counts_drop(&mut sim, Drop::NoChannel, |sim| sim.send_on(client, 0x4000, b"x").dropped());
+    let greedy = sim.client("198.51.100.66:4000");
+    sim.allocate(greedy).success();
+    sim.permit(greedy, PEER).success();
+    sim.send(greedy, PEER, &[0; 60_000]).reaches(PEER);
+    counts_drop(&mut sim, Drop::Bandwidth, |sim| sim.send(greedy, PEER, &[0; 60_000]).dropped());
+    sim.refresh(greedy, 0).success();
     counts_drop(&mut sim, Drop::NoPermission, |sim| {
         sim.send(client, OTHER_PEER, b"x").dropped();
     });

@@ -331,6 +331,7 @@ impl Limits {
             permissions_per_allocation: self.permissions_per_allocation,
             channels_per_allocation: self.channels_per_allocation,
             connections_per_allocation: self.peer_connections_per_allocation,
+            bandwidth_per_allocation: self.bandwidth_per_allocation,
             ..turn::config::Limits::default()
         }
     }

@@ -223,6 +223,9 @@ pub struct Limits {
     pub channels_per_allocation: usize,
     /// Connections with peers of one allocation (RFC 6062), those being made included.
     pub connections_per_allocation: usize,
+    /// Bytes of payload that one allocation may relay in a second, to peers and again to its
+    /// client; 0: no limit. Connections (RFC 6062) are not counted.
+    pub bandwidth_per_allocation: u64,
     /// Whether clients that ask for it may take their allocations along (RFC 8016).
     pub mobility: bool,
 }
@@ -235,6 +238,7 @@ impl Default for Limits {
             permissions_per_allocation: 512,
             channels_per_allocation: 512,
             connections_per_allocation: 64,
+            bandwidth_per_allocation: 0,
             mobility: true,
         }
     }

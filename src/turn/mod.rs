@@ -36,6 +36,7 @@ mod allocate;
 mod allowance;
 mod alternate;
 mod auth;
+mod bandwidth;
 mod binding;
 mod channel;
 mod claim;

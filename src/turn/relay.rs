@@ -124,7 +124,9 @@ impl Server {
             if !self.may_pass(ports, Protocol::Udp, peer) {
                 return self.dropped(Drop::PeerRefused);
             }
-            self.count_to_peer(allocation, length);
+            if !self.count_to_peer(now, allocation, length) {
+                return self.dropped(Drop::Bandwidth);
+            }
             // Only a relay of ours is translated: anything else was judged as it was written.
             return Verdict::ToPeer { relay, peer, payload, dont_fragment };
         };
@@ -133,21 +135,32 @@ impl Server {
         else {
             return self.dropped(Drop::PeerRefused);
         };
-        self.count_to_peer(allocation, length);
+        if length > longest(from) {
+            return self.dropped(Drop::TooLong);
+        }
+        if !self.count_to_peer(now, allocation, length) {
+            return self.dropped(Drop::Bandwidth);
+        }
         match owner {
-            _ if length > longest(from) => self.dropped(Drop::TooLong),
             Owner::Here(far) => self.relay_to_client(now, far, PeerAddr(from.0), payload),
             Owner::Elsewhere(core) => Verdict::ToNeighbour { core, from, to, payload },
         }
     }
 
+    /// Whether the allocation may send so many bytes more; then they are counted.
     #[inline]
-    fn count_to_peer(&mut self, id: AllocationId, length: u32) {
-        self.stats.packets_to_peer += 1;
-        self.stats.bytes_to_peer += u64::from(length);
+    fn count_to_peer(&mut self, now: Now, id: AllocationId, length: u32) -> bool {
+        let length = u64::from(length);
+        let rate = self.limits.bandwidth_per_allocation;
         if let Some(allocation) = self.table.get_mut(id) {
-            allocation.to_peers.count(length.into());
+            if !allocation.credit_to_peers.take(now.moment, rate, length) {
+                return false;
+            }
+            allocation.to_peers.count(length);
         }
+        self.stats.packets_to_peer += 1;
+        self.stats.bytes_to_peer += length;
+        true
     }
 
     /// A payload of `length` bytes that a client of another core has sent from its relayed address
@@ -211,11 +224,15 @@ impl Server {
         let is_indication = header.len() > CHANNEL_DATA_HEADER;
         let padded = is_indication || path.tuple.transport.is_stream();
         let padding = if padded { length.next_multiple_of(4) - length } else { 0 };
-        self.stats.packets_to_client += 1;
-        self.stats.bytes_to_client += length as u64;
+        let rate = self.limits.bandwidth_per_allocation;
         if let Some(allocation) = self.table.get_mut(id) {
+            if !allocation.credit_to_client.take(now.moment, rate, length as u64) {
+                return self.dropped(Drop::Bandwidth);
+            }
             allocation.to_client.count(length as u64);
         }
+        self.stats.packets_to_client += 1;
+        self.stats.bytes_to_client += length as u64;
         Verdict::ToClient { path, header, payload, padding: padding as u8 }
     }
 

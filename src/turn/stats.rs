@@ -139,11 +139,13 @@ pub enum Drop {
     ReplyTooLong,
     /// For a client that has lost its connection and is not back yet.
     ClientAway,
+    /// More than the allocation's bandwidth.
+    Bandwidth,
 }
 
 impl Drop {
     /// Every reason, in the order of their counters.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Malformed,
         Self::Fingerprint,
         Self::Unsupported,
@@ -159,6 +161,7 @@ impl Drop {
         Self::TooLong,
         Self::ReplyTooLong,
         Self::ClientAway,
+        Self::Bandwidth,
     ];
 }
 
@@ -181,6 +184,7 @@ impl Drop {
             Self::TooLong => "too_long",
             Self::ReplyTooLong => "reply_too_long",
             Self::ClientAway => "client_away",
+            Self::Bandwidth => "over_bandwidth",
         }
     }
 }

@@ -7,6 +7,7 @@ use slab::Slab;
 
 use crate::turn::acl::Ports as PermittedPorts;
 use crate::turn::action::{ReservationToken, Username};
+use crate::turn::bandwidth::Credit;
 use crate::turn::claim::Credential;
 use crate::turn::expiry::Expiry;
 use crate::turn::icmp::Told;
@@ -77,6 +78,8 @@ pub(super) struct Allocation {
     pub(super) peers: u32,
     pub(super) to_peers: Volume,
     pub(super) to_client: Volume,
+    pub(super) credit_to_peers: Credit,
+    pub(super) credit_to_client: Credit,
 }
 
 impl Allocation {
@@ -248,6 +251,8 @@ impl Table {
             peers: 0,
             to_peers: Volume::default(),
             to_client: Volume::default(),
+            credit_to_peers: Credit::default(),
+            credit_to_client: Credit::default(),
         };
         self.next_serial = self.next_serial.wrapping_add(1);
         let index = self.allocations.insert((self.next_serial, allocation)) as u32;

@@ -63,6 +63,7 @@ impl Limits {
             allocations_total: new.allocations_total,
             permissions_per_allocation: new.permissions_per_allocation,
             channels_per_allocation: new.channels_per_allocation,
+            bandwidth_per_allocation: new.bandwidth_per_allocation,
             peer_connections_per_allocation: new.peer_connections_per_allocation,
             peer_connections: new.peer_connections,
             lifetime_max_secs: new.lifetime_max_secs,

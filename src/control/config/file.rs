@@ -257,6 +257,8 @@ pub struct Limits {
     pub channels_per_allocation: usize,
     /// Connections with peers that one TCP allocation may have.
     pub peer_connections_per_allocation: usize,
+    /// Bytes of payload that one allocation may relay in a second, each way; 0: no limit.
+    pub bandwidth_per_allocation: u64,
     /// Connections with peers in all.
     pub peer_connections: usize,
     /// Longest lifetime granted to an allocation.
@@ -294,6 +296,7 @@ impl Default for Limits {
             permissions_per_allocation: 512,
             channels_per_allocation: 512,
             peer_connections_per_allocation: 64,
+            bandwidth_per_allocation: 0,
             peer_connections: 10_000,
             lifetime_max_secs: 3600,
             nonce_lifetime_secs: 3600,
