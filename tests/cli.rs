@@ -21,6 +21,46 @@ fn check_config_says_what_would_listen() {
 }
 
 #[test]
+fn the_pages_for_man_have_every_option_of_every_command() {
+    let place = Place::empty();
+    let page = place.run(&["man"]);
+    assert_eq!(page.code, 0, "{page:?}");
+    // As man shows it: a hyphen is escaped, so that it stays one.
+    let page = page.stdout.replace('\\', "");
+    for words in [".TH hairpin 1", "--config", "--log-level", "SIGTERM, SIGINT", "EXIT STATUS"] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    for command in ["serve", "check-config", "credentials", "check-peer", "load", "probe"] {
+        assert!(page.contains(&format!("hairpin-{command}(1)")), "{page}");
+        let page = place.run(&["man", command]).stdout.replace('\\', "");
+        let help = place.run(&[command, "--help"]).stdout;
+        let options: Vec<_> =
+            help.split_whitespace().filter(|word| word.starts_with("--")).collect();
+        assert!(options.contains(&"--config"), "{help}");
+        for option in options {
+            let option = option.trim_matches(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+            assert!(page.contains(option), "{option} of {command}: {page}");
+        }
+    }
+    let output = place.run(&["man", "nothing"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert!(output.stderr.contains("there are pages of: serve, "), "{output:?}");
+}
+
+#[test]
+fn completions_know_the_commands_but_not_those_for_packages() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let output = Place::empty().run(&["completions", shell]);
+        assert_eq!(output.code, 0, "{output:?}");
+        assert!(output.stdout.contains("check-peer"), "{shell}: {output:?}");
+        for hidden in ["a page for man", "what a shell reads"] {
+            assert!(!output.stdout.contains(hidden), "{shell}: {output:?}");
+        }
+    }
+    assert_eq!(Place::empty().run(&["completions", "nonesuch"]).code, 2);
+}
+
+#[test]
 fn check_config_says_all_that_is_wrong() {
     let place = Place::with("[listen]\nupd = []\nhttp = [\"8080\"]\n");
     let output = place.run(&["check-config"]);

@@ -8,12 +8,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use serde_json::json;
 
 use crate::control::certificates::Certificates;
 use crate::control::clock::unix_secs;
 use crate::control::config::{Config, ConfigError, DEFAULT_FILE};
-use crate::control::{credentials, interfaces, log};
+use crate::control::{credentials, interfaces, log, manual};
 use crate::load::{self, Login};
 use crate::probe;
 use crate::turn::acl::Ports;
@@ -51,6 +52,18 @@ pub enum Command {
     Load(Box<load::Options>),
     /// Ask a STUN or TURN server everything that a client wants of it, and say what works
     Probe(probe::Options),
+    /// Print a page for man(1): hairpin's own, or that of a command
+    #[command(hide = true)]
+    Man {
+        /// The command
+        command: Option<String>,
+    },
+    /// Print what a shell reads to complete this command line
+    #[command(hide = true)]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
 }
 
 /// `hairpin credentials`
@@ -106,6 +119,10 @@ impl Cli {
             Some(Command::Load(o)) => {
                 let login = login(&o.user, o.password.as_deref(), o.secret.as_deref());
                 Some(load::run(o, login, &mut out))
+            }
+            Some(Command::Man { command }) => Some(man(command.as_deref(), &mut out)),
+            Some(Command::Completions { shell }) => {
+                Some(manual::completions(*shell, &mut out).map(|()| ExitCode::SUCCESS))
             }
             Some(Command::Probe(o)) => {
                 let login = login(&o.user, o.password.as_deref(), o.secret.as_deref());
@@ -202,6 +219,16 @@ impl Cli {
             writeln!(out, "except for ports that this server listens on: {}", ports.join(", "))?;
         }
         Ok(if ruling.allowed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+fn man(command: Option<&str>, out: &mut impl Write) -> io::Result<ExitCode> {
+    match manual::page(command, out) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            failed(&format!("there are pages of: {}", manual::commands().join(", ")))
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -13,6 +13,7 @@ pub mod http;
 pub mod ice;
 pub mod interfaces;
 pub mod log;
+pub mod manual;
 mod meter;
 pub mod metrics;
 pub mod quickstart;
