@@ -132,6 +132,18 @@ fn check_config_doubts_other_servers_that_are_this_one() {
 }
 
 #[test]
+fn check_config_doubts_nat_discovery_behind_load_balancers() {
+    let discovery = "[nat_discovery]\nprimary = [\"127.0.0.1:3478\"]\n\
+                     alternate = [\"127.0.0.2:3479\"]\n";
+    for (balancers, doubted) in [("\"10.0.0.0/8\"", true), ("", false)] {
+        let text = format!("{discovery}[listen]\nproxy_protocol = [{balancers}]\n");
+        let output = Place::with(&text).run(&["check-config"]);
+        assert_eq!(output.code, 0, "{output:?}");
+        assert_eq!(output.stdout.contains("do not go by a load balancer"), doubted, "{output:?}");
+    }
+}
+
+#[test]
 fn check_config_doubts_turns_without_a_name() {
     let place = Place::empty();
     let key = rcgen::KeyPair::generate().expect("a key");

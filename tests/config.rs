@@ -164,13 +164,6 @@ const WRONG: &[(&str, usize, &str, &str)] = &[
     ("[listen]\ndtls = [\"127.0.0.1:3478\"]", 2, "taken by [listen] udp", "127.0.0.1:5349"),
     // NAT discovery.
     (
-        "[listen]\nproxy_protocol = [\"10.0.0.0/8\"]\n[nat_discovery]\n\
-         primary = [\"192.0.2.1:3478\"]\nalternate = [\"192.0.2.2:3479\"]",
-        4,
-        "primary: answers from other addresses do not go by a load balancer",
-        "proxy_protocol = []",
-    ),
-    (
         "[nat_discovery]\nprimary = [\"192.0.2.1:3478\"]",
         2,
         "no counterpart in alternate",

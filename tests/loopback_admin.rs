@@ -5,6 +5,7 @@
 mod common {
     pub(crate) mod client;
     pub(crate) mod server;
+    pub(crate) mod tls;
 }
 
 use std::io::{Read, Write};
@@ -91,6 +92,35 @@ fn metrics_are_openmetrics_and_tell_what_is_now() {
     assert!(parsed.families.len() > 30);
     client.refresh(0).unwrap();
     eventually("the allocation is gone", || metric(&metrics(&server), "hairpin_allocations") < 0.5);
+}
+
+/// Or a panel would stay empty, and nobody would know why.
+#[test]
+fn the_dashboard_asks_for_series_that_are_there() {
+    let authority = common::tls::Authority::new();
+    authority.issue("first", &["turn.example.org"]);
+    let listeners = authority.listeners(&["first"]);
+    let server = Server::with(&listeners.replacen("[listen]", OPEN, 1));
+    let text = metrics(&server);
+    let there: std::collections::BTreeSet<_> = text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split(['{', ' ']).next())
+        .collect();
+    let dashboard = include_str!("../packaging/grafana/hairpin.json");
+    let parsed: Value = serde_json::from_str(dashboard).unwrap();
+    let name = regex::Regex::new("hairpin_[a-z_]+").unwrap();
+    let mut count = 0;
+    for panel in parsed["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().unwrap() {
+            let expression = target["expr"].as_str().unwrap();
+            for found in name.find_iter(expression) {
+                assert!(there.contains(found.as_str()), "{expression}");
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 20);
 }
 
 #[test]

@@ -81,7 +81,8 @@ fn further() -> Roff {
         ),
         (
             "SIGHUP",
-            "Read the certificates again. The rest of the configuration is read at the start only.",
+            "Read the configuration and the certificates again, while calls go on. The log names \
+             what takes a restart; a file that is wrong changes nothing.",
         ),
     ] {
         page.control("TP", []).text([bold(signal)]).text([roman(what)]);

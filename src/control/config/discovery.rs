@@ -45,13 +45,6 @@ impl Check<'_> {
             let cure = "write one address of each family in both lists, or in neither";
             self.wrong(At(DISCOVERY, "alternate", Some(index)), cause, cure);
         }
-        if !pairs.is_empty() && !listen.proxy_protocol.is_empty() {
-            let cause = "answers from other addresses do not go by a load balancer, so its clients \
-                         would be told wrongly what their NATs do";
-            let cure = "leave both lists empty, or write proxy_protocol = [] in [listen] and ask \
-                        a server without load balancers";
-            self.wrong(At(DISCOVERY, "primary", None), cause.to_owned(), cure);
-        }
         let requests_per_sec = written.requests_per_sec_per_source;
         self.nonzero(DISCOVERY, &[("requests_per_sec_per_source", requests_per_sec == 0)]);
         Discovery { pairs, streams: written.tcp, requests_per_sec }

@@ -78,6 +78,13 @@ impl Config {
                     .to_owned(),
             );
         }
+        if !self.discovery.pairs.is_empty() && !self.listen.proxy_protocol.is_empty() {
+            doubts.push(
+                "[nat_discovery] answers from other addresses do not go by a load balancer: clients \
+                 that come by one (proxy_protocol) over UDP are told wrongly what their NATs do"
+                    .to_owned(),
+            );
+        }
         for net in self.listen.proxy_protocol.iter().filter(|net| net.prefix_len() == 0) {
             doubts.push(format!(
                 "[listen] proxy_protocol {net} has everybody say who they are, and nobody served \
