@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::control::certificates::Certificates;
 use crate::control::clock::unix_secs;
 use crate::control::config::{Config, ConfigError, DEFAULT_FILE};
-use crate::control::{credentials, interfaces, log, manual};
+use crate::control::{credentials, import, interfaces, log, manual};
 use crate::load::{self, Login};
 use crate::probe;
 use crate::turn::acl::Ports;
@@ -48,6 +48,8 @@ pub enum Command {
     Credentials(Credentials),
     /// May a client relay to this address? Says by which rule
     CheckPeer(CheckPeer),
+    /// Make a turnserver.toml of coturn's turnserver.conf, and say what cannot be carried over
+    ImportCoturn(import::Options),
     /// Put load on a STUN or TURN server, and measure what it delivers
     Load(Box<load::Options>),
     /// Ask a STUN or TURN server everything that a client wants of it, and say what works
@@ -116,6 +118,7 @@ impl Cli {
             Some(Command::CheckConfig) => Some(self.check_config(&mut out)),
             Some(Command::Credentials(asked)) => Some(self.credentials(asked, &mut out)),
             Some(Command::CheckPeer(asked)) => Some(self.check_peer(asked.peer, &mut out)),
+            Some(Command::ImportCoturn(asked)) => Some(import::run(asked, &mut out)),
             Some(Command::Load(o)) => {
                 let login = login(&o.user, o.password.as_deref(), o.secret.as_deref());
                 Some(load::run(o, login, &mut out))

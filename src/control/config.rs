@@ -28,6 +28,7 @@ use sha2::Sha256;
 pub use self::discovery::DISCOVERY;
 pub use self::error::{ConfigError, Problem};
 pub use self::file::{Limits, Log, Signalling};
+pub(in crate::control) use self::keys::nearest;
 
 use self::check::Check;
 use self::file::File;

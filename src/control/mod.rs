@@ -11,6 +11,7 @@ pub mod credentials;
 mod hall;
 pub mod http;
 pub mod ice;
+pub mod import;
 pub mod interfaces;
 pub mod log;
 pub mod manual;

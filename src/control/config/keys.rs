@@ -4,6 +4,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, Visitor, value};
 use serde::forward_to_deserialize_any;
 
 use super::file::{Certificate, SECTIONS, SharedKey, User};
+use crate::control::import::options;
 
 /// Tells the keys of a section.
 pub(super) type Fields = fn() -> &'static [&'static str];
@@ -59,25 +60,24 @@ pub(super) fn cure(section: &str, key: &str) -> String {
     if let Some(near) = nearest(key, known) {
         return format!("did you mean `{near}`?");
     }
-    let plain = key.to_ascii_lowercase().replace('_', "-");
-    if let Some((_, ours)) = COTURN.iter().find(|(theirs, _)| *theirs == plain) {
-        return format!("what coturn calls `{plain}` is {ours} here");
-    }
     let home = SECTIONS.iter().find(|(name, fields)| *name != section && fields().contains(&key));
     match home {
-        Some(("", _)) => format!("`{key}` belongs at the top of the file, above every [section]"),
-        Some((home, _)) => format!("`{key}` belongs in [{home}]"),
-        None => format!("known here: {}", known.join(", ")),
+        Some(("", _)) => {
+            return format!("`{key}` belongs at the top of the file, above every [section]");
+        }
+        Some((home, _)) => return format!("`{key}` belongs in [{home}]"),
+        None => {}
     }
+    options::advice(key).unwrap_or_else(|| format!("known here: {}", known.join(", ")))
 }
 
 /// The known key that is the fewest typing mistakes away, if it is few.
-fn nearest<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
+pub(in crate::control) fn nearest<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
     let tolerated = |known: &str| 1 + known.len() / 4;
-    let plain = key.to_ascii_lowercase().replace('-', "_");
+    let plain = |key: &str| key.to_ascii_lowercase().replace('-', "_");
     known
         .iter()
-        .map(|known| (distance(&plain, known), *known))
+        .map(|known| (distance(&plain(key), &plain(known)), *known))
         .filter(|(mistakes, known)| *mistakes <= tolerated(known))
         .min()
         .map(|(_, known)| known)
@@ -102,31 +102,6 @@ fn distance(a: &str, b: &str) -> usize {
     }
     rows[a.len()][b.len()]
 }
-
-/// For those who come from coturn: its options, and where they went.
-const COTURN: &[(&str, &str)] = &[
-    ("allowed-peer-ip", "[peers] allow"),
-    ("alt-listening-port", "[nat_discovery] alternate"),
-    ("cert", "[tls] certificate"),
-    ("denied-peer-ip", "[peers] deny"),
-    ("external-ip", "[relay] external"),
-    ("listening-ip", "[listen] udp and tcp"),
-    ("listening-port", "[listen] udp and tcp"),
-    ("lt-cred-mech", "[auth] users"),
-    ("max-allocate-lifetime", "[limits] lifetime_max_secs"),
-    ("max-port", "[relay] port_max"),
-    ("min-port", "[relay] port_min"),
-    ("pkey", "[tls] key"),
-    ("relay-ip", "[relay] addresses"),
-    ("rfc5780", "[nat_discovery] primary and alternate"),
-    ("stale-nonce", "[limits] nonce_lifetime_secs"),
-    ("static-auth-secret", "[auth] secrets"),
-    ("tls-listening-port", "[listen] tls"),
-    ("total-quota", "[limits] allocations_total"),
-    ("use-auth-secret", "[auth] secrets"),
-    ("user", "[auth] users"),
-    ("user-quota", "[limits] allocations_per_user"),
-];
 
 #[cfg(test)]
 mod tests {
@@ -156,19 +131,12 @@ mod tests {
             ("relay", "udp", "`udp` belongs in [listen]"),
             ("limits", "realm", "belongs at the top of the file"),
             ("", "static-auth-secret", "[auth] secrets"),
+            ("listen", "no_tlsv1_2", "TLS 1.2 is served"),
+            ("", "Verbose", "[log] level"),
+            ("limits", "pidfile", "not needed here"),
             ("log", "colour", "known here: level"),
         ] {
             assert!(cure(section, key).contains(words), "{key}: {}", cure(section, key));
-        }
-    }
-
-    #[test]
-    fn what_coturn_options_became_exists() {
-        for (_, ours) in COTURN {
-            let (section, keys) = ours[1..].split_once("] ").expect("a section");
-            for key in keys.split(" and ") {
-                assert!(keys_at(section).is_some_and(|known| known.contains(&key)), "{ours}");
-            }
         }
     }
 }
