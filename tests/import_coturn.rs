@@ -289,6 +289,13 @@ fn a_wide_allow_opens_neither_loopback_nor_the_metadata_service() {
 }
 
 #[test]
+fn a_cidr_is_taken_where_it_denies_and_asked_about_where_it_allows() {
+    let text = "realm=a\ndenied-peer-ip=8.8.8.8/24\nallowed-peer-ip=10.0.0.0/8\n";
+    assert_eq!(keys(text)["peers"].to_string(), "{ deny = [\"8.8.8.0/24\"] }");
+    assert_eq!(lost(text), ["allowed-peer-ip: \"10.0.0.0/8\" is no range of addresses"]);
+}
+
+#[test]
 fn a_server_for_stun_only_gives_nobody_credentials() {
     let keys = keys("stun-only\nuser=alice:north\nstatic-auth-secret=south\n");
     assert!(!keys.contains_key("auth"), "{keys}");

@@ -160,6 +160,10 @@ fn has_a_comment(draft: &mut Draft<'_>, entry: &Entry) {
 /// The keys are in a database; only the name that tokens are made for is in the file.
 fn third_party(draft: &mut Draft<'_>) {
     if !draft.is_set("oauth") {
+        let entry = draft.last("server-name");
+        if entry.is_some() {
+            draft.note(Weight::Needless, entry, "it belongs to oauth, which is not set", "");
+        }
         return;
     }
     if let Some(entry) = draft.last("server-name").filter(|e| is_server_name(&e.value)) {

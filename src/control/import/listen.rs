@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::draft::{Draft, Value, quoted};
 use super::lines::Entry;
-use super::notes::shown;
+use super::notes::{Weight, shown};
 
 const PORT: u16 = 3478;
 const TLS_PORT: u16 = 5349;
@@ -245,6 +245,10 @@ fn discovery(draft: &mut Draft<'_>, places: &Places<'_>) {
         }
     }
     let Some(asked) = asked else {
+        let entry = draft.last("alt-listening-port");
+        if entry.is_some() {
+            draft.note(Weight::Needless, entry, "it belongs to rfc5780, which is not set", "");
+        }
         if !primary.is_empty() && draft.last("no-rfc5780").is_none() {
             draft.custom(
                 "NAT discovery (RFC 5780) is off; coturn 4.6 has it on where it has two addresses",

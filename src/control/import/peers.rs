@@ -29,7 +29,13 @@ pub(super) fn carry(draft: &mut Draft<'_>) {
     let deny_from = draft.all("denied-peer-ip");
     let mut deny = Vec::new();
     for entry in &deny_from {
-        deny.extend(range(draft, entry));
+        // Whoever has written a CIDR has meant to deny it, and more denied does no harm.
+        if let Ok(net) = text(entry).parse::<IpNet>() {
+            draft.changed(entry, "coturn knows no CIDR, and has not denied it; here it is", "");
+            deny.push(Range::from(net));
+        } else {
+            deny.extend(range(draft, entry));
+        }
     }
     tell_of_private_peers(draft, &allow);
     for (key, ranges, from) in [("allow", allow, from), ("deny", deny, deny_from)] {
@@ -40,16 +46,18 @@ pub(super) fn carry(draft: &mut Draft<'_>) {
     }
 }
 
+/// A range has no blanks of its own but around the dash.
+fn text(entry: &Entry) -> &str {
+    entry.value.split('#').next().unwrap_or_default().trim()
+}
+
 /// What an option names; what is no range is told.
 fn range(draft: &mut Draft<'_>, entry: &Entry) -> Option<Range> {
-    let text = entry.value.split('#').next().unwrap_or_default().trim();
+    let text = text(entry);
     let range = Range::parse(text);
     if range.is_none() {
         let cure = match text.parse::<IpNet>() {
-            Ok(_) => {
-                "coturn knows no CIDR either: it has stopped there, or looked up a name; write \
-                      it in [peers] as it is, if it was meant"
-            }
+            Ok(_) => "coturn knows no CIDR either; write it in allow of [peers] if it was meant",
             Err(_) => {
                 "write an address, or the first and the last of a range, as 10.0.0.0-10.0.0.9"
             }

@@ -19,13 +19,17 @@ impl Range {
         (is_v4 == other && first <= last).then_some(Self { is_v4, first, last })
     }
 
+    fn of_v4(first: Ipv4Addr, last: Ipv4Addr) -> Self {
+        Self { is_v4: true, first: u32::from(first).into(), last: u32::from(last).into() }
+    }
+
     /// `a` or `a-b`, as `denied-peer-ip` has it.
     pub fn parse(text: &str) -> Option<Self> {
         let (first, last) = text.split_once('-').unwrap_or((text, text));
         Self::new(first.trim().parse().ok()?, last.trim().parse().ok()?)
     }
 
-    /// What both have.
+    /// Whether an address is in it.
     pub fn contains(&self, ip: IpAddr) -> bool {
         let (is_v4, ip) = number(ip);
         is_v4 == self.is_v4 && (self.first..=self.last).contains(&ip)
@@ -66,8 +70,15 @@ impl Range {
 
 impl From<IpNet> for Range {
     fn from(net: IpNet) -> Self {
-        let ((is_v4, first), (_, last)) = (number(net.network()), number(net.broadcast()));
-        Self { is_v4, first, last }
+        let (first, last) = match net {
+            IpNet::V4(v4) => return Self::of_v4(v4.network(), v4.broadcast()),
+            IpNet::V6(v6) => (v6.network(), v6.broadcast()),
+        };
+        // A wide range of IPv6 may begin or end at an address that is IPv4 in IPv6 clothes.
+        match (first.to_ipv4_mapped(), last.to_ipv4_mapped()) {
+            (Some(first), Some(last)) => Self::of_v4(first, last),
+            _ => Self { is_v4: false, first: first.into(), last: last.into() },
+        }
     }
 }
 
@@ -116,6 +127,21 @@ mod tests {
         ] {
             assert_eq!(cidrs(text), written, "{text}");
         }
+    }
+
+    #[test]
+    fn a_cidr_is_the_range_that_it_is() {
+        for (net, text) in [
+            ("10.0.0.0/8", "10.0.0.0-10.255.255.255"),
+            ("2001:db8::/127", "2001:db8::-2001:db8::1"),
+            ("::ffff:10.0.0.0/120", "10.0.0.0-10.0.0.255"),
+            ("::/0", "::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+        ] {
+            let net: IpNet = net.parse().expect("a CIDR");
+            assert_eq!(Some(Range::from(net)), Range::parse(text), "{net}");
+        }
+        let net: IpNet = "::/80".parse().expect("a CIDR");
+        assert_eq!(Range::from(net).last, u128::from(u64::MAX >> 16), "it ends in IPv4's clothes");
     }
 
     #[test]
