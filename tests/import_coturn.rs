@@ -35,6 +35,8 @@ fn the_page_for_those_who_come_from_coturn_has_the_table_that_the_code_has() {
         };
         assert!(page.lines().any(|written| written == line), "docs/coming-from-coturn.md: {line}");
     }
+    let written = page.lines().filter(|line| line.starts_with("| `")).count();
+    assert_eq!(written, options::all().count(), "a line of the page is of no option");
 }
 
 #[test]
@@ -239,6 +241,25 @@ fn the_last_of_several_counts_and_that_is_said() {
     assert_eq!(table["realm"].as_str(), Some("b"));
     let told = |note: &&_| told(note).contains("stands on line 1 as well; the last one counts");
     assert!(imported.notes.iter().any(|note| told(&note)), "{:?}", imported.notes);
+}
+
+#[test]
+fn what_stands_for_two_keys_is_told_once() {
+    let lost = lost("realm=a\nalternate-server=turn2.example.org\nlistening-ip=eth0\n");
+    assert_eq!(lost.len(), 2, "{lost:?}");
+}
+
+#[test]
+fn relays_are_where_clients_come_in_unless_relay_ip_says_where() {
+    let addresses = |text: &str| {
+        let keys = keys(text);
+        keys.get("relay").and_then(|relay| relay.get("addresses")).map(ToString::to_string)
+    };
+    let (v4, lo) = ("listening-ip=192.0.2.1\n", "listening-ip=127.0.0.1\n");
+    assert_eq!(addresses(&format!("{v4}{lo}")).as_deref(), Some("[\"192.0.2.1\"]"));
+    assert_eq!(addresses(lo).as_deref(), Some("[\"127.0.0.1\"]"));
+    assert_eq!(addresses(&format!("{v4}listening-ip=::\n")), None, "found out at the start");
+    assert_eq!(addresses(&format!("{v4}relay-ip=192.0.2.9\n")).as_deref(), Some("[\"192.0.2.9\"]"));
 }
 
 #[test]

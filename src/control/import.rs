@@ -74,13 +74,17 @@ pub fn translate(name: &str, bytes: &[u8], host: &Host) -> Imported {
     let mut draft = Draft::new(&entries, host);
     draft.notes = notes;
     generic::tell(&mut draft);
-    listen::carry(&mut draft);
-    relay::carry(&mut draft);
+    let listening = draft.addresses("listening-ip");
+    listen::carry(&mut draft, &listening);
+    relay::carry(&mut draft, &listening);
     alternates::carry(&mut draft);
     auth::carry(&mut draft);
     peers::carry(&mut draft);
     limits::carry(&mut draft);
-    draft.notes.sort_by_key(|note| note.line.unwrap_or(usize::MAX));
+    let place = |note: &Note| note.line.unwrap_or(usize::MAX);
+    draft.notes.sort_by(|a, b| (place(a), &a.text).cmp(&(place(b), &b.text)));
+    // What stands for two keys may have been told for each.
+    draft.notes.dedup();
     Imported { toml: draft.written(name), keys: draft.keys(), notes: draft.notes }
 }
 

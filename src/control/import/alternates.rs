@@ -35,14 +35,8 @@ fn servers(draft: &mut Draft<'_>, key: &'static str, entries: &[&Entry]) -> Vec<
     let own: Vec<String> = draft.list("listen", key).to_vec();
     let mut servers: Vec<String> = Vec::new();
     for entry in entries {
-        // What stands for both transports is told once.
-        let told = draft.notes.len();
-        let Some(server) = server(draft, entry, if key == "tls" { 5349 } else { 3478 }) else {
-            if key == "tcp" && entry.name == "alternate-server" {
-                draft.notes.truncate(told);
-            }
-            continue;
-        };
+        let port = if key == "tls" { 5349 } else { 3478 };
+        let Some(server) = server(draft, entry, port) else { continue };
         if own.contains(&server) {
             let cure = "nothing: a server that always sends others away serves nobody itself";
             draft.lost(entry, format!("{server} is this server itself ({key})"), cure);

@@ -19,9 +19,9 @@ struct Places<'a> {
     aux: Vec<(SocketAddr, &'a Entry)>,
 }
 
-pub(super) fn carry(draft: &mut Draft<'_>) {
+pub(super) fn carry<'a>(draft: &mut Draft<'a>, listening: &[(IpAddr, &'a Entry)]) {
     let places = Places {
-        ips: ips(draft),
+        ips: ips(draft, listening),
         port: draft.port("listening-port", PORT),
         tls_port: draft.port("tls-listening-port", TLS_PORT),
         aux: aux(draft),
@@ -42,15 +42,17 @@ pub(super) fn carry(draft: &mut Draft<'_>) {
 }
 
 /// What `listening-ip` names; all of both families where it names nothing.
-fn ips<'a>(draft: &mut Draft<'a>) -> Vec<(IpAddr, Option<&'a Entry>)> {
-    let written = draft.addresses("listening-ip");
+fn ips<'a>(
+    draft: &mut Draft<'a>,
+    written: &[(IpAddr, &'a Entry)],
+) -> Vec<(IpAddr, Option<&'a Entry>)> {
     let wildcards = [IpAddr::from(Ipv4Addr::UNSPECIFIED), IpAddr::from(Ipv6Addr::UNSPECIFIED)];
     if written.is_empty() {
         return wildcards.into_iter().map(|ip| (ip, None)).collect();
     }
     let has = |ip: IpAddr| written.iter().any(|(other, _)| *other == ip);
     let mut ips = Vec::new();
-    for (ip, entry) in &written {
+    for (ip, entry) in written {
         let all = wildcards[usize::from(ip.is_ipv6())];
         if *ip != all && has(all) {
             let text = format!("{all} stands there too, and has {ip} in it");

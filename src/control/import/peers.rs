@@ -31,7 +31,11 @@ pub(super) fn carry(draft: &mut Draft<'_>) {
     for entry in &deny_from {
         // Whoever has written a CIDR has meant to deny it, and more denied does no harm.
         if let Ok(net) = text(entry).parse::<IpNet>() {
-            draft.changed(entry, "coturn knows no CIDR, and has not denied it; here it is", "");
+            draft.changed(
+                entry,
+                "coturn 4.6 passes over a CIDR, and denies nothing by it; here it is denied",
+                "",
+            );
             deny.push(Range::from(net));
         } else {
             deny.extend(range(draft, entry));

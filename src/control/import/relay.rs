@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use super::draft::{Draft, Value};
 use super::lines::Entry;
 
-pub(super) fn carry(draft: &mut Draft<'_>) {
-    let mut local = local(draft);
+pub(super) fn carry<'a>(draft: &mut Draft<'a>, listening: &[(IpAddr, &'a Entry)]) {
+    let mut local = local(draft, listening);
     let external = external(draft, &mut local);
     if !local.is_empty() {
         let from: Vec<&Entry> = local.iter().map(|(_, entry)| *entry).collect();
@@ -24,32 +24,25 @@ pub(super) fn carry(draft: &mut Draft<'_>) {
 }
 
 /// What to relay from: `relay-ip`, else, as in coturn, where clients come in.
-fn local<'a>(draft: &mut Draft<'a>) -> Vec<(IpAddr, &'a Entry)> {
-    for name in ["relay-ip", "listening-ip"] {
-        // What is wrong with a listening-ip has been told where listeners are made of it.
-        let told = draft.notes.len();
-        let mut found = draft.addresses(name);
-        if name == "listening-ip" {
-            draft.notes.truncate(told);
-            if found.iter().any(|(ip, _)| ip.is_unspecified()) {
-                return Vec::new();
-            }
-            let is_reached = |ip: &IpAddr| !ip.is_loopback();
-            if found.iter().any(|(ip, _)| is_reached(ip)) {
-                found.retain(|(ip, _)| is_reached(ip));
-            }
-            return found;
-        }
-        for (ip, entry) in found.iter().filter(|(ip, _)| ip.is_unspecified()) {
-            let text = format!("{ip} is no address to relay from");
-            draft.changed(entry, text, "nothing: without one they are found out at the start");
-        }
-        found.retain(|(ip, _)| !ip.is_unspecified());
-        if !found.is_empty() {
-            return found;
-        }
+fn local<'a>(draft: &mut Draft<'a>, listening: &[(IpAddr, &'a Entry)]) -> Vec<(IpAddr, &'a Entry)> {
+    let mut written = draft.addresses("relay-ip");
+    for (ip, entry) in written.iter().filter(|(ip, _)| ip.is_unspecified()) {
+        let text = format!("{ip} is no address to relay from");
+        draft.changed(entry, text, "nothing: without one they are found out at the start");
     }
-    Vec::new()
+    written.retain(|(ip, _)| !ip.is_unspecified());
+    if !written.is_empty() {
+        return written;
+    }
+    let mut listening = listening.to_vec();
+    if listening.iter().any(|(ip, _)| ip.is_unspecified()) {
+        return Vec::new();
+    }
+    // Loopback is for those who ask on the host itself, unless there is nothing else.
+    if listening.iter().any(|(ip, _)| !ip.is_loopback()) {
+        listening.retain(|(ip, _)| !ip.is_loopback());
+    }
+    listening
 }
 
 /// `external-ip`, in both forms. One for all can only be one for one: a NAT cannot give the same
