@@ -469,6 +469,8 @@ fn any_value() -> impl Strategy<Value = String> {
         "\"x",
         "debug",
         ":",
+        "[::ffff:192.0.2.1]:3478",
+        "0.0.0.0:5349",
         "0.0.0.0-255.255.255.255",
         "example.org",
         "example.org # mine",

@@ -69,8 +69,8 @@ fn aux<'a>(draft: &mut Draft<'a>) -> Vec<(SocketAddr, &'a Entry)> {
     for entry in draft.all("aux-server") {
         match entry.word().parse::<SocketAddr>() {
             Ok(address) if address.port() != 0 => {
-                if draft.address(entry, &address.ip().to_string()).is_some() {
-                    aux.push((address, entry));
+                if let Some(ip) = draft.address(entry, &address.ip().to_string()) {
+                    aux.push((SocketAddr::new(ip, address.port()), entry));
                 }
             }
             _ => {
