@@ -62,7 +62,7 @@ fn each_option_that_is_said_to_be_carried_changes_the_file() {
         "stateless-nonce-secret" => "a long random string",
         "user" => "bob:south",
         "cert" | "pkey" => "other.pem",
-        "user-quota" | "total-quota" | "relay-threads" | "cpus" => "7",
+        "user-quota" | "total-quota" | "max-bps" | "relay-threads" | "cpus" => "7",
         "stale-nonce" | "max-allocate-lifetime" | "max-allocate-timeout" => "700",
         "log-min-level" => "warning",
         _ => "",

@@ -80,8 +80,8 @@ impl Config {
         }
         if !self.discovery.pairs.is_empty() && !self.listen.proxy_protocol.is_empty() {
             doubts.push(
-                "[nat_discovery] answers from other addresses do not go by a load balancer: clients \
-                 that come by one (proxy_protocol) over UDP are told wrongly what their NATs do"
+                "[nat_discovery] answers from other addresses do not go by a load balancer: who \
+                 comes by one (proxy_protocol) over UDP is told wrongly what a NAT does"
                     .to_owned(),
             );
         }

@@ -8,6 +8,9 @@ pub(super) fn carry(draft: &mut Draft<'_>) {
     software(draft);
     quota(draft, "user-quota", "allocations_per_user");
     quota(draft, "total-quota", "allocations_total");
+    if let Some((rate, entry)) = draft.number("max-bps").filter(|(rate, _)| *rate > 0) {
+        draft.set(("limits", "bandwidth_per_allocation"), Value::Number(rate), &[entry]);
+    }
     bounded(draft, "stale-nonce", "nonce_lifetime_secs", (600, 1, 3600));
     bounded(draft, "max-allocate-lifetime", "lifetime_max_secs", (3600, 600, 86_400));
     bounded(draft, "max-allocate-timeout", "tcp_idle_secs", (60, 1, 86_400));

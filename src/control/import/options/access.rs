@@ -54,14 +54,7 @@ pub(super) const ROWS: &[Row] = &[
     ),
     Row::value("user-quota", Carried("[limits] allocations_per_user")),
     Row::value("total-quota", Carried("[limits] allocations_total")),
-    Row::value(
-        "max-bps",
-        unsupported(
-            "there is no limit of bandwidth for an allocation yet",
-            "shape the traffic of the relayed ports with `tc`, or lower allocations_per_user",
-        ),
-    )
-    .idle_at("0"),
+    Row::value("max-bps", Carried("[limits] bandwidth_per_allocation")).idle_at("0"),
     Row::value(
         "bps-capacity",
         unsupported(

@@ -71,7 +71,7 @@ pub(super) const ROWS: &[Row] = &[
         "cli",
         unsupported(
             "there is no telnet interface",
-            "see what it comes to with `hairpin check-config`, and ask it with `hairpin probe`",
+            "ask over HTTP at /admin/v1 of [listen] http: allocations, drain, reload, log level",
         ),
     ),
     Row::value("cli-ip", Needless("there is no telnet interface")),
@@ -82,7 +82,7 @@ pub(super) const ROWS: &[Row] = &[
         "web-admin",
         unsupported(
             "there is no page for operators",
-            "write turnserver.toml; `hairpin check-config` judges it",
+            "ask over HTTP at /admin/v1 of [listen] http, or put a dashboard on /metrics",
         ),
     ),
     Row::value("web-admin-ip", Needless("there is no page for operators")),

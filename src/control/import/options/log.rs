@@ -1,12 +1,12 @@
 //! The log, and metrics.
 
 use super::Fate::{Carried, Needless};
-use super::{Row, unsupported};
+use super::Row;
 
 const STDERR: &str = "the log goes to stderr, and whoever starts hairpin keeps it: under systemd \
                       `journalctl -u hairpin` has it";
-const NO_METRICS: &str = "there are no metrics for Prometheus yet";
-const PROBE: &str = "watch /healthz of [listen] http, and run `hairpin probe` from elsewhere";
+const METRICS: &str = "metrics are always there: at /metrics of [listen] http, for this machine, \
+                       for networks in [admin] metrics_from, and for whoever shows [admin] token";
 
 pub(super) const ROWS: &[Row] = &[
     Row::flag("verbose", Needless("level = \"info\" in [log] is as much, and is the default")),
@@ -20,12 +20,12 @@ pub(super) const ROWS: &[Row] = &[
     Row::flag("new-log-timestamp", Needless("every line has its time, in UTC")),
     Row::value("new-log-timestamp-format", Needless("every line has its time, in UTC")),
     Row::flag("log-binding", Needless("nothing is logged for single packets")),
-    Row::flag("prometheus", unsupported(NO_METRICS, PROBE)),
-    Row::value("prometheus-port", Needless(NO_METRICS)),
-    Row::value("prometheus-address", Needless(NO_METRICS)),
-    Row::value("prometheus-path", Needless(NO_METRICS)),
-    Row::flag("prometheus-username-labels", Needless(NO_METRICS)),
-    Row::flag("prometheus-tls", unsupported(NO_METRICS, PROBE)),
-    Row::value("prometheus-cert", Needless(NO_METRICS)),
-    Row::value("prometheus-key", Needless(NO_METRICS)),
+    Row::flag("prometheus", Needless(METRICS)),
+    Row::value("prometheus-port", Needless(METRICS)),
+    Row::value("prometheus-address", Needless(METRICS)),
+    Row::value("prometheus-path", Needless(METRICS)),
+    Row::flag("prometheus-username-labels", Needless(METRICS)),
+    Row::flag("prometheus-tls", Needless(METRICS)),
+    Row::value("prometheus-cert", Needless(METRICS)),
+    Row::value("prometheus-key", Needless(METRICS)),
 ];
