@@ -328,3 +328,59 @@ fn a_log_in_json_is_an_object_for_each_line() {
     assert_eq!((&end["user"], &end["why"]), (&"\"user1\"".into(), &"deleted".into()));
     assert_eq!(end["message"], "ended");
 }
+
+/// `hairpin ctl` against the server: exit code, stdout, stderr.
+fn ctl(server: &Server, arguments: &[&str]) -> (i32, String, String) {
+    let address = server.http().to_string();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_hairpin"))
+        .args(["ctl", "--server", &address])
+        .args(arguments)
+        .current_dir(std::env::temp_dir())
+        .env_remove("HAIRPIN_CONFIG")
+        .env_remove("HAIRPIN_TOKEN")
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn a_person_asks_and_orders_by_hairpin_ctl() {
+    let server = with_admin("");
+    let mut client = Client::udp(server.address());
+    let relayed = client.allocate().to_string();
+    let (code, said, _) = ctl(&server, &["allocations"]);
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!((code, lines.len()), (0, 2), "{said}");
+    let cells: Vec<_> = lines[1].split_whitespace().collect();
+    let from = client.local_addr().to_string();
+    assert_eq!(cells[1..5], ["user1", &from, "udp", &relayed], "{said}");
+    let (_, said, _) = ctl(&server, &["status"]);
+    assert!(said.lines().any(|line| line.split_whitespace().eq(["allocations", "1"])), "{said}");
+    let (_, said, _) = ctl(&server, &["--json", "status"]);
+    assert_eq!(serde_json::from_str::<Value>(&said).unwrap()["allocations"], 1);
+    let (_, said, _) = ctl(&server, &["metrics"]);
+    assert!(parse_openmetrics(&said).is_ok());
+    assert_eq!(ctl(&server, &["end", cells[0]]).1, "ended: 1\n");
+    assert_eq!(client.refresh(600), Err(437));
+    let (code, _, why) = ctl(&server, &["end", cells[0]]);
+    assert_eq!(code, 1);
+    assert!(why.contains("there is no such allocation"), "{why}");
+    client.allocate();
+    assert_eq!(ctl(&server, &["end-user", "user1"]).1, "ended: 1\n");
+    assert_eq!(ctl(&server, &["log-level", "debug"]).0, 0);
+    assert_eq!(json(&server, "GET /admin/v1/status")["log_level"], "debug");
+    assert_eq!(ctl(&server, &["log-level", "loud"]).0, 1);
+    assert_eq!(ctl(&server, &["reload"]).0, 0);
+    eventually("it is read", || server.said().contains("was read again"));
+    assert_eq!(ctl(&server, &["drain"]).0, 0);
+}
+
+#[test]
+fn hairpin_ctl_says_what_to_do_where_nobody_answers() {
+    let mut server = with_admin("");
+    server.kill();
+    let (code, said, why) = ctl(&server, &["status"]);
+    assert_eq!((code, &*said), (1, ""));
+    assert!(why.contains("is the server running"), "{why}");
+}

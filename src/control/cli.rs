@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::control::certificates::Certificates;
 use crate::control::clock::unix_secs;
 use crate::control::config::{Config, ConfigError, DEFAULT_FILE};
-use crate::control::{credentials, import, interfaces, log, manual};
+use crate::control::{credentials, ctl, import, interfaces, log, manual};
 use crate::load::{self, Login};
 use crate::probe;
 use crate::turn::acl::Ports;
@@ -46,6 +46,8 @@ pub enum Command {
     CheckConfig,
     /// Make a time-limited username and password for the configured secret
     Credentials(Credentials),
+    /// Ask a running server how it is, and give it orders
+    Ctl(ctl::Ctl),
     /// May a client relay to this address? Says by which rule
     CheckPeer(CheckPeer),
     /// Make a turnserver.toml of coturn's turnserver.conf, and say what cannot be carried over
@@ -117,6 +119,10 @@ impl Cli {
             None | Some(Command::Serve) => None,
             Some(Command::CheckConfig) => Some(self.check_config(&mut out)),
             Some(Command::Credentials(asked)) => Some(self.credentials(asked, &mut out)),
+            Some(Command::Ctl(asked)) => Some(match self.load() {
+                Ok(config) => ctl::run(asked, &config, &mut out),
+                Err(error) => failed(&error.to_string()),
+            }),
             Some(Command::CheckPeer(asked)) => Some(self.check_peer(asked.peer, &mut out)),
             Some(Command::ImportCoturn(asked)) => Some(import::run(asked, &mut out)),
             Some(Command::Load(o)) => {

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod credentials;
+pub mod ctl;
 mod hall;
 pub mod http;
 pub mod ice;
