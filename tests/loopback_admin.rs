@@ -26,12 +26,16 @@ fn with_admin(keys: &str) -> Server {
 
 /// An answer's status and body. `head` is more lines of the request's.
 fn ask(server: &Server, request: &str, head: &str, body: &str) -> (u16, String) {
+    ask_as(server, "localhost", request, head, body)
+}
+
+fn ask_as(server: &Server, host: &str, request: &str, head: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(server.http()).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let length = body.len();
     write!(
         stream,
-        "{request} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+        "{request} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\
          Content-Length: {length}\r\n{head}\r\n{body}"
     )
     .unwrap();
@@ -45,6 +49,15 @@ fn json(server: &Server, request: &str) -> Value {
     let (status, body) = ask(server, request, "", "");
     assert_eq!(status, 200, "{request}: {body}");
     serde_json::from_str(&body).unwrap()
+}
+
+/// What the harness's secret makes of a name.
+fn time_limited(name: &str) -> String {
+    use base64::Engine as _;
+    use hmac::{Hmac, KeyInit as _, Mac as _};
+    let mut mac = Hmac::<sha1::Sha1>::new_from_slice(b"s3cret").unwrap();
+    mac.update(name.as_bytes());
+    base64::engine::general_purpose::STANDARD.encode(mac.finalize().into_bytes())
 }
 
 /// The value of a series as it is written, with its labels.
@@ -127,14 +140,17 @@ fn the_dashboard_asks_for_series_that_are_there() {
 fn labels_are_as_many_however_many_users_and_clients_there_are() {
     let server = with_admin("");
     let series = |server: &Server| metrics(server).lines().count();
-    let known = |server: &Server| {
-        let mut client = Client::udp(server.address());
+    let known = |server: &Server, number: u8| {
+        let name = format!("4000000000:user-{number}");
+        let from = (Ipv4Addr::new(127, 0, 0, number), 0).into();
+        let client = Client::udp_from(from, server.address());
+        let mut client = client.user(&name, &time_limited(&name));
         client.allocate();
         client
     };
-    let first = known(&server);
+    let first = known(&server, 20);
     let before = series(&server);
-    let more: Vec<_> = (0..20).map(|_| known(&server)).collect();
+    let more: Vec<_> = (21..41).map(|number| known(&server, number)).collect();
     assert_eq!(series(&server), before);
     drop((first, more));
 }
@@ -143,9 +159,15 @@ fn labels_are_as_many_however_many_users_and_clients_there_are() {
 fn nobody_but_this_machine_and_who_shows_the_token_may_ask() {
     let server = with_admin(&format!("token = \"{TOKEN}\""));
     let passed_on = "X-Forwarded-For: 203.0.113.5\r\n";
+    let local = with_admin("");
     for path in ["/metrics", "/admin/v1/status", "/admin/v1/allocations"] {
         let request = format!("GET {path}");
-        assert_eq!(ask(&server, &request, "", "").0, 200);
+        assert_eq!(ask(&local, &request, "", "").0, 200);
+        assert_eq!(ask(&local, &request, passed_on, "").0, 403);
+        // What a proxy on this machine asks for that tells nothing of itself.
+        assert_eq!(ask_as(&local, "turn.example.org", &request, "", "").0, 403);
+        // Where there is a token it is needed, from this machine as well.
+        assert_eq!(ask(&server, &request, "", "").0, 403);
         assert_eq!(ask(&server, &request, passed_on, "").0, 403);
         let wrong = format!("{passed_on}Authorization: Bearer {TOKEN}0\r\n");
         assert_eq!(ask(&server, &request, &wrong, "").0, 403);
@@ -162,9 +184,11 @@ fn nobody_but_this_machine_and_who_shows_the_token_may_ask() {
     let open = with_admin("metrics_from = [\"127.0.0.0/8\"]");
     assert_eq!(ask(&open, "GET /metrics", passed_on, "").0, 200);
     assert_eq!(ask(&open, "GET /admin/v1/status", passed_on, "").0, 403);
-    let none = with_admin("");
     let empty = format!("{passed_on}Authorization: Bearer \r\n");
-    assert_eq!(ask(&none, "GET /admin/v1/status", &empty, "").0, 403);
+    assert_eq!(ask(&local, "GET /admin/v1/status", &empty, "").0, 403);
+    let proxied = "trusted_proxies = [\"127.0.0.0/8\"]";
+    let proxied = Server::with(&format!("{OPEN}\n[signalling]\n{proxied}"));
+    assert_eq!(ask(&proxied, "GET /admin/v1/status", "", "").0, 403);
 }
 
 #[test]
@@ -195,6 +219,13 @@ fn allocations_are_listed_and_ended() {
     assert_eq!(clients[1].refresh(600), Err(437));
     assert_eq!(clients[3].refresh(600), Ok(600));
     eventually("the log tells of it", || server.said().matches("why=revoked").count() == 3);
+    // Of a time-limited name the part behind the expiry will do.
+    let name = "4000000000:carol";
+    let mut carol = Client::udp(server.address()).user(name, &time_limited(name));
+    carol.allocate();
+    assert_eq!(list("?user=carol").len(), 1);
+    assert_eq!(json(&server, "DELETE /admin/v1/users/carol/allocations")["ended"], 1);
+    assert_eq!(carol.refresh(600), Err(437));
 }
 
 #[test]
@@ -233,6 +264,10 @@ fn the_log_level_can_be_changed_while_the_server_runs() {
         let (status, why) = put(bad);
         assert_eq!(status, 400, "{why}");
     }
+    // A line that is told at this level comes behind those that are not.
+    let mut stranger = Client::udp(server.address()).user("nobody", "x");
+    assert_eq!(stranger.try_allocate(), Err(401));
+    eventually("it is told", || server.said().contains("why=unknown-user"));
     assert!(!server.said().contains("hairpin::session"));
 }
 

@@ -8,6 +8,7 @@ mod common {
     pub(crate) mod tls;
 }
 
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -114,6 +115,31 @@ fn users_limits_and_peers_are_those_of_the_file() {
     first.allocate();
     assert_eq!(first.try_permit(other), Err(403));
     assert_eq!(carol().try_allocate(), Err(486));
+}
+
+/// What is handed out is what the workers take.
+#[test]
+fn credentials_are_made_of_the_new_secret() {
+    let listen = "[listen]\nhttp = [\"127.0.0.1:HTTP\"]";
+    let server = Server::with(listen);
+    let granted = || {
+        let mut stream = std::net::TcpStream::connect(server.http()).unwrap();
+        let request = "GET /ice HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let body = answer.split_once("\r\n\r\n").unwrap().1;
+        let grant: serde_json::Value = serde_json::from_str(body).unwrap();
+        let servers = grant["iceServers"].as_array().unwrap().clone();
+        let turn = servers.into_iter().find(|it| it["username"].is_string()).unwrap();
+        let text = |key: &str| turn[key].as_str().unwrap().to_owned();
+        Client::udp(server.address()).user(&text("username"), &text("credential"))
+    };
+    let mut old = granted();
+    old.allocate();
+    read_again(&server, &format!("{listen}\n[auth]\nsecrets = [\"another\"]"));
+    granted().allocate();
+    assert_eq!(old.refresh(600), Ok(600), "who has an allocation goes on");
 }
 
 #[test]

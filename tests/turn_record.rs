@@ -92,6 +92,23 @@ fn the_end_of_an_allocation_says_why() {
     sim.nothing_left();
 }
 
+/// Or whoever ends the halves one by one would leave no trace of the addresses.
+#[test]
+fn the_end_tells_the_addresses_of_halves_that_had_ended_before() {
+    let mut sim = Sim::new();
+    let client = sim.client(ADDRESS);
+    let dual = (AttributeType::ADDITIONAL_ADDRESS_FAMILY, &common::V6[..]);
+    sim.allocate_with(client, &[dual]).success();
+    let relayed = sim.relayed(client);
+    for family in [[2, 0, 0, 0], [1, 0, 0, 0]] {
+        let zero = (AttributeType::LIFETIME, &[0; 4][..]);
+        let one = (AttributeType::REQUESTED_ADDRESS_FAMILY, &family[..]);
+        sim.request(client, Method::REFRESH, &[zero, one]).success();
+    }
+    let [(record, Ending::Deleted)] = &ends(&sim)[..] else { panic!("one has ended") };
+    assert_eq!(record.relayed.iter().flatten().copied().collect::<Vec<_>>(), relayed);
+}
+
 #[test]
 fn a_name_is_never_used_again() {
     let mut sim = Sim::new();

@@ -147,6 +147,44 @@ fn limits_hold_for_what_comes_and_take_nothing_away() {
     sim.bind_channel(client, 0x4000, PEER).success();
 }
 
+/// Nor by the connections of a TCP allocation (RFC 6062), made or being made.
+#[test]
+fn a_peer_that_is_denied_from_now_on_loses_its_connections() {
+    let mut sim = Sim::new();
+    let client = sim.tcp_client(ADDRESS);
+    sim.allocate_tcp(client).success();
+    let bound = sim.connect_to(client, "9.0.0.1:1");
+    let data = sim.tcp_client("198.51.100.1:4001");
+    sim.bind_connection(data, bound).success();
+    let waiting = sim.connect_to(client, "9.0.0.2:2");
+    let kept = sim.connect_to(client, "8.8.8.8:8");
+    sim.connect(client, "9.0.0.3:3").nothing();
+    reload(&mut sim, |config| config.acl.deny.push("9.0.0.0/8".parse().unwrap()));
+    let answer = sim.heard(client);
+    sim.answer(client, answer).rejected(403);
+    assert_eq!(sim.connections.len(), 1, "the one that may stay");
+    let data = sim.tcp_client("198.51.100.1:4002");
+    sim.bind_connection(data, waiting).rejected(400);
+    sim.bind_connection(data, kept).success();
+    sim.refresh(client, 0).success();
+    sim.nothing_left();
+}
+
+#[test]
+fn two_clients_of_the_server_go_on_when_its_address_is_denied_otherwise() {
+    let mut sim = Sim::with(|config| config.acl.allow.push("192.0.2.0/24".parse().unwrap()));
+    let [one, two] = [ADDRESS, "198.51.100.2:4000"].map(|address| {
+        let client = sim.client(address);
+        sim.allocate(client).success();
+        client
+    });
+    let (at_one, at_two) = (sim.relayed(one)[0].to_string(), sim.relayed(two)[0].to_string());
+    sim.bind_channel(one, 0x4001, &at_two).success();
+    sim.permit(two, &at_one).success();
+    reload(&mut sim, |_| {});
+    assert!(!matches!(sim.send_on(one, 0x4001, b"still"), common::Out::Nothing));
+}
+
 #[test]
 fn no_key_of_a_session_is_lost() {
     let mut sim = Sim::new();

@@ -17,8 +17,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use subtle::ConstantTimeEq;
-use tokio::sync::{mpsc, watch};
-use tokio::time::timeout;
+use tokio::sync::{Mutex, MutexGuard, mpsc, watch};
+use tokio::time::{Instant, timeout};
 
 use super::access::{self, Access, Caller};
 use super::hall::Visitor;
@@ -36,6 +36,10 @@ pub struct Admin {
     pub workers: Vec<Mailbox>,
     /// Who may ask.
     pub keys: Keys,
+    /// Proxies, which speak for others and are not this machine, wherever they come from.
+    pub proxies: Vec<IpNet>,
+    /// What was seen last.
+    pub seen: Arc<Mutex<Seen>>,
     /// Whether new allocations are refused.
     pub draining: watch::Receiver<bool>,
     /// The signalling relay's counters.
@@ -48,10 +52,10 @@ pub struct Admin {
     pub orders: mpsc::Sender<Order>,
 }
 
-/// Who may ask, beside this very machine.
+/// Who may ask.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Keys {
-    /// Whoever shows this; nobody where it is empty.
+    /// Whoever shows this, and nobody else; where it is empty this very machine.
     pub token: Token,
     /// Networks that may read metrics.
     pub metrics_from: Vec<IpNet>,
@@ -76,6 +80,16 @@ pub enum Order {
     Reload,
 }
 
+/// The workers' counters as they were seen last.
+#[derive(Debug, Default)]
+pub struct Seen {
+    at: Option<Instant>,
+    answering: usize,
+    snapshots: Vec<Option<Snapshot>>,
+}
+
+/// How old an answer may be that is given again.
+const FRESH: Duration = Duration::from_millis(100);
 /// How long a worker may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Allocations that are listed at most.
@@ -105,21 +119,33 @@ impl Admin {
             .with_state(site)
     }
 
-    async fn snapshots(&self) -> Vec<Snapshot> {
+    /// The workers' counters, no older than [`FRESH`]: however many ask, a worker is asked seldom.
+    async fn look(&self) -> MutexGuard<'_, Seen> {
+        let mut seen = self.seen.lock().await;
+        if seen.at.is_some_and(|at| at.elapsed() < FRESH) {
+            return seen;
+        }
         // All are asked before any is waited for.
         let asked: Vec<_> = self.workers.iter().map(Mailbox::snapshot).collect();
-        let mut snapshots = Vec::with_capacity(asked.len());
-        for answer in asked.into_iter().flatten() {
+        seen.snapshots.resize(asked.len(), None);
+        seen.answering = 0;
+        for (worker, answer) in asked.into_iter().enumerate() {
+            let Ok(answer) = answer else { continue };
             if let Ok(Ok(snapshot)) = timeout(PATIENCE, answer).await {
-                snapshots.push(snapshot);
+                seen.snapshots[worker] = Some(snapshot);
+                seen.answering += 1;
             }
         }
-        snapshots
+        seen.at = Some(Instant::now());
+        seen
     }
 
     async fn observe(&self) -> Observed {
+        let seen = self.look().await;
         Observed {
-            workers: self.snapshots().await,
+            // Of one that does not answer what it said last: a sum must not go back.
+            workers: seen.snapshots.iter().flatten().copied().collect(),
+            workers_answering: seen.answering,
             workers_started: self.workers.len(),
             signalling: *self.signalling.borrow(),
             certificates: self.certificates.borrow().clone(),
@@ -168,18 +194,26 @@ impl Keys {
         visitor: Visitor,
         version: Version,
         headers: &HeaderMap,
+        proxies: &[IpNet],
     ) -> Result<(), &'static str> {
         // A page of somebody else's in a browser of this machine is not this machine's wish.
         match access::caller(headers, &[]) {
             Ok(Caller::Native | Caller::SameOrigin) => {}
             _ => return Err("pages of other origins may not ask for this"),
         }
-        if self.has_token(headers) {
-            return Ok(());
+        let why = "open to this machine only, as http://localhost; with token in [admin] to \
+                   whoever shows it";
+        match (self.token.0.is_empty(), self.has_token(headers)) {
+            (_, true) => return Ok(()),
+            // A proxy on this machine may look like this machine; it does not know the token.
+            (false, false) => return Err("show token of [admin]: Authorization: Bearer …"),
+            (true, false) => {}
         }
-        Access::Local.check(visitor.peer, version, headers).map_err(|_| {
-            "open to this machine only, as http://localhost, and to whoever shows token of [admin]"
-        })
+        let peer = visitor.peer.to_canonical();
+        if proxies.iter().any(|net| net.contains(&peer)) {
+            return Err(why);
+        }
+        Access::Local.check(visitor.peer, version, headers).map_err(|_| why)
     }
 }
 
@@ -189,7 +223,7 @@ async fn guard(
     request: Request,
     next: Next,
 ) -> Response {
-    match site.keys.check(visitor, request.version(), request.headers()) {
+    match site.keys.check(visitor, request.version(), request.headers(), &site.proxies) {
         Ok(()) => next.run(request).await,
         Err(why) => refusal(StatusCode::FORBIDDEN, "closed", why),
     }
@@ -203,7 +237,7 @@ async fn guard_metrics(
 ) -> Response {
     let peer = visitor.peer.to_canonical();
     let is_listed = site.keys.metrics_from.iter().any(|net| net.contains(&peer));
-    match site.keys.check(visitor, request.version(), request.headers()) {
+    match site.keys.check(visitor, request.version(), request.headers(), &site.proxies) {
         Err(why) if !is_listed => refusal(StatusCode::FORBIDDEN, "closed", why),
         _ => next.run(request).await,
     }
@@ -217,7 +251,7 @@ async fn metrics(State(site): State<Arc<Admin>>) -> impl IntoResponse {
 /// 200 where new clients are welcome and every worker answers, else 503 with the reason.
 async fn readyz(State(site): State<Arc<Admin>>) -> impl IntoResponse {
     let draining = *site.draining.borrow();
-    let all_answer = site.snapshots().await.len() == site.workers.len();
+    let all_answer = site.look().await.answering == site.workers.len();
     let (code, state) = match (draining, all_answer) {
         (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
         (false, false) => (StatusCode::SERVICE_UNAVAILABLE, "a worker does not answer"),
@@ -232,7 +266,7 @@ async fn status(State(site): State<Arc<Admin>>) -> impl IntoResponse {
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "draining": seen.draining,
-        "workers": { "started": seen.workers_started, "answering": seen.workers.len() },
+        "workers": { "started": seen.workers_started, "answering": seen.workers_answering },
         "allocations": sum(|it| it.core.allocations),
         "permissions": sum(|it| it.core.permissions),
         "channels": sum(|it| it.core.channels),
@@ -385,7 +419,7 @@ fn order(site: &Admin, order: Order) -> Response {
     match site.orders.try_send(order) {
         Ok(()) => (StatusCode::ACCEPTED, Json(json!({ "accepted": true }))).into_response(),
         Err(_) => {
-            let why = "another order is being carried out";
+            let why = "the server drains, or is carrying out another order";
             refusal(StatusCode::SERVICE_UNAVAILABLE, "busy", why)
         }
     }

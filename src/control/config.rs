@@ -61,6 +61,8 @@ pub struct Config {
     pub tls: Vec<CertificateFiles>,
     /// Who may allocate, and the key of the nonces.
     pub credentials: Credentials,
+    /// Whether the file names what keys the nonces.
+    pub nonce_is_written: bool,
     /// Whether the secret in `credentials` was made up at start, because none was configured: it
     /// is told once, and gone with the process.
     pub made_up: bool,
@@ -232,6 +234,7 @@ impl Config {
             && file.auth.users.is_empty()
             && file.third_party.keys.is_empty();
         let secrets = if made_up { vec![made_up_secret(rng)] } else { file.auth.secrets };
+        let nonce_is_written = file.auth.nonce_secret.is_some();
         let nonce_key = nonce_key(file.auth.nonce_secret.as_deref(), &secrets, rng);
         Self {
             path: None,
@@ -243,6 +246,7 @@ impl Config {
             tls,
             credentials: Credentials { users, secrets, username_anonymity, nonce_key, third_party },
             made_up,
+            nonce_is_written,
             peers,
             limits: file.limits,
             signalling: file.signalling,

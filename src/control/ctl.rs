@@ -61,7 +61,7 @@ pub enum Order {
     Drain,
     /// Read the configuration and the certificates again
     Reload,
-    /// Log at these levels until the next start
+    /// Log at these levels until the next start, or until the configuration has others
     LogLevel {
         /// For instance info,hairpin::control=debug
         levels: String,

@@ -53,6 +53,8 @@ pub struct HttpSettings {
     pub limits: Limits,
     /// Where `iceServers` come from.
     pub ice: IceSource,
+    /// Where they come from as settings change, if they do.
+    pub ice_changes: Option<watch::Receiver<IceSource>>,
     /// HTTP connections in all, signalling sockets not among them.
     pub connections: usize,
     /// HTTP connections of one source: an IPv4 address or an IPv6 /64.
@@ -97,6 +99,7 @@ impl Default for HttpSettings {
             trusted_proxies: Vec::new(),
             limits: Limits::default(),
             ice: IceSource::default(),
+            ice_changes: None,
             connections: 4096,
             connections_per_source: 32,
             header_timeout: Duration::from_secs(5),
@@ -205,7 +208,7 @@ struct Site {
     origins: Vec<String>,
     trusted_proxies: Vec<IpNet>,
     frame_bytes: usize,
-    ice: IceSource,
+    ice: watch::Receiver<IceSource>,
     desk: Desk,
 }
 
@@ -224,7 +227,7 @@ impl Routers {
             origins: settings.origins,
             trusted_proxies: settings.trusted_proxies,
             frame_bytes: settings.limits.frame_bytes,
-            ice: settings.ice,
+            ice: settings.ice_changes.unwrap_or_else(|| watch::channel(settings.ice).1),
             desk,
         });
         let open = Router::new()
@@ -307,7 +310,8 @@ async fn grant(
     let bad = |why| refusal(StatusCode::BAD_REQUEST, "bad-request", why);
     let ttl_rule = "ttl is a number of seconds from 60 to 86400";
     let Ok(Query(query)) = query else { return Err(bad(ttl_rule)) };
-    let ttl = site.ice.ttl_secs(query.ttl).ok_or_else(|| bad(ttl_rule))?;
+    let source = site.ice.borrow().clone();
+    let ttl = source.ttl_secs(query.ttl).ok_or_else(|| bad(ttl_rule))?;
     let user = match query.user {
         Some(name) if !is_user_name(&name) => {
             return Err(bad("user has 1 to 64 characters out of a-z A-Z 0-9 . _ @ -"));
@@ -317,8 +321,8 @@ async fn grant(
         None => visitor_name(),
     };
     site.desk.visit(site.source(visitor, headers)).await.map_err(turned_away)?;
-    let host = site.ice.host(access::header_text(headers, "host"), visitor.reached);
-    site.ice.grant(unix_secs(), &host, &user, ttl).map(Json).map_err(|_| {
+    let host = source.host(access::header_text(headers, "host"), visitor.reached);
+    source.grant(unix_secs(), &host, &user, ttl).map(Json).map_err(|_| {
         let why = "no credentials can be made from static users; configure [auth] secrets";
         refusal(StatusCode::SERVICE_UNAVAILABLE, "no-secret", why)
     })
@@ -362,12 +366,13 @@ impl Site {
     /// What a newcomer's `welcome` carries: the same as `/ice`, or STUN alone if that is all there
     /// can be.
     fn offer(&self, visitor: Visitor, headers: &HeaderMap) -> IceOffer {
-        let host = self.ice.host(access::header_text(headers, "host"), visitor.reached);
-        let ttl = self.ice.ttl_secs(None).unwrap_or(3600);
+        let source = self.ice.borrow().clone();
+        let host = source.host(access::header_text(headers, "host"), visitor.reached);
+        let ttl = source.ttl_secs(None).unwrap_or(3600);
         let (servers, expires_at): (Vec<IceServer>, _) =
-            match self.ice.grant(unix_secs(), &host, &visitor_name(), ttl) {
+            match source.grant(unix_secs(), &host, &visitor_name(), ttl) {
                 Ok(grant) => (grant.ice_servers, Some(grant.expires_at)),
-                Err(_) => (self.ice.stun_only(&host), None),
+                Err(_) => (source.stun_only(&host), None),
             };
         let servers =
             serde_json::value::to_raw_value(&servers).expect("lists of strings always serialise");

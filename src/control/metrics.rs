@@ -24,8 +24,10 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 /// Everything that was seen when somebody asked.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
-    /// The workers' counters: of those that answered.
+    /// The workers' counters.
     pub workers: Vec<Snapshot>,
+    /// How many of them answered just now; of others these are older.
+    pub workers_answering: usize,
     /// How many workers there should be.
     pub workers_started: usize,
     /// The signalling relay's.

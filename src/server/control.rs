@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::{self, Runtime};
@@ -17,8 +18,9 @@ use crate::control::admin::{Admin, Order};
 use crate::control::certificates::Certificates;
 use crate::control::config::{Config, ConfigError};
 use crate::control::http::{self, Entrances, HttpSettings};
+use crate::control::ice::IceSource;
 use crate::control::log::Levels;
-use crate::turn::Reload;
+use crate::turn::{self, Reload};
 use crate::worker::WorkerHandle;
 
 /// Reads the configuration again.
@@ -81,6 +83,8 @@ impl Control {
         let admin = Admin {
             workers: workers.iter().map(|worker| worker.mailbox().clone()).collect(),
             keys: config.admin.clone(),
+            proxies: config.proxies.clone(),
+            seen: Arc::default(),
             draining: drains,
             signalling: http.stats.subscribe(),
             certificates: certificates
@@ -90,7 +94,9 @@ impl Control {
             orders: give,
         };
         http.extra = admin.router();
-        let mut waits = Waits { signals, orders, certificates, levels, settings };
+        let ice = watch::Sender::new(http.ice.clone());
+        http.ice_changes = Some(ice.subscribe());
+        let mut waits = Waits { signals, orders, certificates, levels, settings, ice };
         runtime.block_on(async {
             let (end, ended) = tokio::sync::oneshot::channel::<()>();
             let mut page = tokio::spawn(http::serve(entrances, http, async {
@@ -129,6 +135,7 @@ struct Waits {
     certificates: Option<Certificates>,
     levels: Levels,
     settings: Settings,
+    ice: watch::Sender<IceSource>,
 }
 
 impl Waits {
@@ -181,28 +188,26 @@ impl Waits {
             Err(error) => return warn!("SIGHUP: all stays as it was: {error}"),
         };
         let config = &mut self.settings.config;
+        let level = config.log.level.clone();
         for key in config.take_over(new) {
             warn!("{key} has changed: that takes a restart");
         }
-        if let Err(why) = self.levels.set(&config.log.level) {
+        // What was ordered meanwhile holds until the file says something else.
+        if level != config.log.level
+            && let Err(why) = self.levels.set(&config.log.level)
+        {
             warn!("the log's levels stay as they were: {why}");
         }
+        let secret = config.credentials.secrets.first().map(|it| it.as_bytes().to_vec());
+        self.ice.send_modify(|ice| ice.secret = secret);
         if let Some(certificates) = &mut self.certificates {
             certificates.set_files(config.tls.clone());
             certificates.read_again();
         }
         for (share, worker) in workers.iter().enumerate() {
             worker.set_limits(quota_limits(config), crowd_limits(config));
-            let core = config.turn(&self.settings.found, share as u16, workers.len() as u16);
-            let reloaded = match random() {
-                Ok(seed) => worker.mailbox().reload(Reload::new(core, seed)),
-                Err(error) => return warn!("{error}"),
-            };
-            let is_done = match reloaded {
-                Ok(answer) => timeout(PATIENCE, answer).await.is_ok_and(|answer| answer.is_ok()),
-                Err(_) => false,
-            };
-            if !is_done {
+            let core = || config.turn(&self.settings.found, share as u16, workers.len() as u16);
+            if !reload_worker(worker, core).await {
                 warn!(worker = worker.index(), "does not answer; it goes by the old settings");
             }
         }
@@ -214,6 +219,8 @@ impl Waits {
     async fn wind_down(&mut self, workers: &[WorkerHandle]) {
         let drain = Duration::from_secs(self.settings.config.drain_secs.into());
         info!("draining for at most {} s", drain.as_secs());
+        // Whoever gives an order now is told that it will not be carried out.
+        self.orders.close();
         for worker in workers {
             // One that has ended already needs no telling.
             let _ = worker.drain();
@@ -227,15 +234,46 @@ impl Waits {
     }
 }
 
+/// Has a worker's core go by other settings; whether it does.
+async fn reload_worker(worker: &WorkerHandle, core: impl Fn() -> turn::Config) -> bool {
+    let done = async {
+        loop {
+            let seed = match random() {
+                Ok(seed) => seed,
+                Err(error) => {
+                    warn!("{error}");
+                    return false;
+                }
+            };
+            match worker.mailbox().reload(Reload::new(core(), seed)) {
+                Ok(answer) => return answer.await.is_ok(),
+                Err(_) if worker.is_finished() => return false,
+                // As many others ask as may: they are answered in no time.
+                Err(_) => sleep(Duration::from_millis(20)).await,
+            }
+        }
+    };
+    timeout(PATIENCE, done).await.unwrap_or(false)
+}
+
 /// Whether each worker answers in time.
 async fn all_answer(workers: &[WorkerHandle]) -> bool {
-    for worker in workers {
-        let Ok(answer) = worker.mailbox().snapshot() else { return false };
-        if !timeout(PATIENCE, answer).await.is_ok_and(|answer| answer.is_ok()) {
-            return false;
+    let answers = async {
+        for worker in workers {
+            loop {
+                match worker.mailbox().snapshot() {
+                    Ok(answer) => match answer.await {
+                        Ok(_) => break,
+                        Err(_) => return false,
+                    },
+                    Err(_) if worker.is_finished() => return false,
+                    Err(_) => sleep(Duration::from_millis(20)).await,
+                }
+            }
         }
-    }
-    true
+        true
+    };
+    timeout(PATIENCE, answers).await.unwrap_or(false)
 }
 
 fn listen_for(kind: SignalKind) -> Result<Signal, ServeError> {
@@ -253,10 +291,11 @@ async fn all_drained(workers: &[WorkerHandle]) {
         }
         let mut held = 0;
         for worker in workers {
-            // A worker that has ended holds nothing.
-            if let Ok(answer) = worker.mailbox().snapshot() {
-                held += answer.await.map_or(0, |snapshot| snapshot.relays);
-            }
+            // A worker that has ended holds nothing; one that many ask may hold something.
+            held += match worker.mailbox().snapshot() {
+                Ok(answer) => answer.await.map_or(0, |snapshot| snapshot.relays),
+                Err(_) => usize::from(!worker.is_finished()),
+            };
         }
         if held == 0 {
             return;

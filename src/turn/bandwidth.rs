@@ -24,12 +24,14 @@ impl Credit {
 
     fn take_some(&mut self, now: Moment, rate: u64, bytes: u64) -> bool {
         let elapsed = now.as_millis() - self.since.as_millis();
-        let most = rate.max(BURST_MIN) * 1000;
-        self.spent = self.spent.saturating_sub(elapsed.saturating_mul(rate));
+        let most = rate.max(BURST_MIN).saturating_mul(1000);
+        // The rate may have been lowered since: that costs no more than one burst of it.
+        self.spent = self.spent.saturating_sub(elapsed.saturating_mul(rate)).min(most);
         self.since = now;
-        let enough = self.spent + bytes * 1000 <= most;
+        let wanted = self.spent.saturating_add(bytes * 1000);
+        let enough = wanted <= most;
         if enough {
-            self.spent += bytes * 1000;
+            self.spent = wanted;
         }
         enough
     }
@@ -65,6 +67,14 @@ mod tests {
     #[test]
     fn without_a_rate_everything_passes() {
         assert_eq!(passed(0, 65_507, 10), 65_507 * 10_000);
+    }
+
+    #[test]
+    fn a_rate_that_is_lowered_or_enormous_is_a_rate_nonetheless() {
+        let mut credit = Credit::default();
+        assert!(credit.take(Moment::from_millis(0), u64::MAX, 10_000_000));
+        assert!(!credit.take(Moment::from_millis(1), 100_000, 1000));
+        assert!(credit.take(Moment::from_millis(11), 100_000, 1000), "10 ms are 1000 bytes");
     }
 
     #[test]

@@ -212,8 +212,10 @@ impl Server {
         self.table.open_relay(relay, local);
         self.ports.mark(local.0, true);
         self.note_own(local);
+        let (family, external) = (Family::of(local.0.ip()), self.to_external(local));
         if let Some(allocation) = self.table.get_mut(id) {
             allocation.charged = true;
+            allocation.relayed[slot(family)] = Some(external);
         }
     }
 

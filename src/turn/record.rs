@@ -7,7 +7,7 @@ use crate::turn::Server;
 use crate::turn::action::Username;
 use crate::turn::moment::Now;
 use crate::turn::table::{Allocation, AllocationId};
-use crate::turn::tuple::{FiveTuple, Protocol, RelayedAddr};
+use crate::turn::tuple::{FiveTuple, Protocol};
 
 /// An allocation as others see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub struct Record {
     pub tuple: FiveTuple,
     /// What is relayed.
     pub protocol: Protocol,
-    /// Its relayed addresses as peers see them, IPv4's and IPv6's.
+    /// Its relayed addresses as peers see them, IPv4's and IPv6's, one that has ended included.
     pub relayed: [Option<SocketAddr>; 2],
     /// Milliseconds since its sockets were asked for.
     pub age_millis: u64,
@@ -86,7 +86,7 @@ impl Server {
     /// The allocations that are open, in no order.
     pub fn records(&self, now: Now) -> impl Iterator<Item = Record> {
         let open = self.table.all().filter(|(_, allocation)| allocation.opening().is_none());
-        open.map(move |(id, allocation)| self.record(now, id, allocation))
+        open.map(move |(id, allocation)| Self::record(now, id, allocation))
     }
 
     /// Ends an allocation by the name that its [`Record`] has; whether there was one.
@@ -97,17 +97,13 @@ impl Server {
         is_there
     }
 
-    pub(super) fn record(&self, now: Now, id: AllocationId, allocation: &Allocation) -> Record {
-        let relayed = |relay: Option<_>| {
-            let local = self.table.relay(relay?)?.local;
-            Some(self.to_external(RelayedAddr(local.0)))
-        };
+    pub(super) fn record(now: Now, id: AllocationId, allocation: &Allocation) -> Record {
         Record {
             id: id.to_bits(),
             user: allocation.username.clone(),
             tuple: allocation.path.tuple,
             protocol: allocation.protocol,
-            relayed: allocation.relays.map(relayed),
+            relayed: allocation.relayed,
             age_millis: now.moment.as_millis() - allocation.began.as_millis(),
             expires_in_secs: now.moment.secs_until(allocation.expiry.last()),
             permissions: allocation.permissions.len(),

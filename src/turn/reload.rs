@@ -10,13 +10,16 @@ use rand::rngs::StdRng;
 
 use crate::turn::Server;
 use crate::turn::acl::Ports;
+use crate::turn::action::Action;
 use crate::turn::alternate::Alternates;
 use crate::turn::auth::Accounts;
 use crate::turn::config::{Config, Limits, Software};
+use crate::turn::connection::Connection;
 use crate::turn::map::hasher;
 use crate::turn::table::AllocationId;
 use crate::turn::timer::Timer;
-use crate::turn::tuple::PeerAddr;
+use crate::turn::tuple::{PeerAddr, Protocol};
+use crate::wire::ErrorCode;
 
 /// New settings, made ready where nobody's packets wait: it takes long to hash many passwords.
 #[derive(Debug)]
@@ -82,6 +85,21 @@ impl Server {
         for id in ids {
             self.judge_permissions(id);
             self.judge_channels(id);
+            self.judge_connections(id);
+        }
+    }
+
+    fn judge_connections(&mut self, id: AllocationId) {
+        let held: Vec<_> = self.connections.of(id).collect();
+        for connection in held {
+            let Some(&Connection { peer, .. }) = self.connections.get(connection) else { continue };
+            let own_relay = self.is_own_relay(Protocol::Tcp, peer);
+            let ports = self.acl.permits(peer.0, own_relay);
+            if ports.is_some_and(|ports| self.may_pass(ports, Protocol::Tcp, peer)) {
+                continue;
+            }
+            self.refuse_connect(connection, ErrorCode::FORBIDDEN);
+            self.actions.push_back(Action::Disconnect { connection });
         }
     }
 
@@ -89,8 +107,8 @@ impl Server {
         let Some(allocation) = self.table.get(id) else { return };
         let held: Vec<_> = allocation.permissions.iter().map(|(ip, it)| (*ip, *it)).collect();
         for (ip, permission) in held {
-            // A permission for relays alone is for whatever is one at the time.
-            let relays = permission.ports == Ports::Relays;
+            // At an address of ours whatever relays at the time may be reached.
+            let relays = permission.ports != Ports::All;
             let ports = self.acl.permits((ip, 0).into(), relays);
             let Some(allocation) = self.table.get_mut(id) else { return };
             match (ports, allocation.permissions.get_mut(&ip)) {
@@ -111,8 +129,9 @@ impl Server {
         held.sort_unstable_by_key(|(number, _)| *number);
         for (number, channel) in held {
             let PeerAddr(peer) = channel.peer;
-            let ports = self.acl.permits(peer, channel.ports == Ports::Relays);
-            let Some(ports) = ports else {
+            let relays =
+                channel.ports == Ports::Relays || self.is_own_relay(Protocol::Udp, channel.peer);
+            let Some(ports) = self.acl.permits(peer, relays) else {
                 self.unbind(id, number);
                 continue;
             };

@@ -217,7 +217,7 @@ impl Server {
             return;
         }
         let Some(allocation) = self.table.get(id) else { return };
-        let record = Box::new(self.record(now, id, allocation));
+        let record = Box::new(Self::record(now, id, allocation));
         for family in [Family::V4, Family::V6] {
             self.close_family(id, family);
         }

@@ -1,7 +1,7 @@
 //! The allocations of a core and every index into them: the only code that inserts or removes.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use slab::Slab;
 
@@ -74,6 +74,9 @@ pub(super) struct Allocation {
     pub(super) channel_by_peer: HashMap<PeerAddr, ChannelNumber, Hasher>,
     /// ICMP errors that its client was told lately.
     pub(super) told: Told,
+    /// The relayed addresses that it had, as peers see them, those of halves that have ended
+    /// included.
+    pub(super) relayed: [Option<SocketAddr>; 2],
     /// Permissions that it was given in all.
     pub(super) peers: u32,
     pub(super) to_peers: Volume,
@@ -248,6 +251,7 @@ impl Table {
             channels: HashMap::with_hasher(hasher.clone()),
             channel_by_peer: HashMap::with_hasher(hasher.clone()),
             told: Told::default(),
+            relayed: [None; 2],
             peers: 0,
             to_peers: Volume::default(),
             to_client: Volume::default(),

@@ -64,7 +64,8 @@ impl Worker {
                 }
                 Action::AllocationEnded { record, ending } => {
                     self.shared.quota.release(&record.user);
-                    self.journal.allocation_ended(&record, ending);
+                    let held_back = self.journal.allocation_ended(self.now.moment, &record, ending);
+                    self.stats.lines_held_back += u64::from(held_back);
                 }
                 Action::LoginFailed { path, user, why } => {
                     let held_back = self.journal.login_failed(self.now.moment, path, &user, why);

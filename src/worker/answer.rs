@@ -1,7 +1,9 @@
 //! What the control plane asks of a worker.
 
+use crate::turn::Username;
 use crate::worker::Worker;
 use crate::worker::mailbox::Request;
+use crate::worker::quota::account;
 
 impl Worker {
     pub(super) fn answer(&mut self, request: Request) {
@@ -12,7 +14,10 @@ impl Worker {
             }
             Request::Allocations { of, most, answer } => {
                 let all = self.core.records(self.now);
-                let wanted = all.filter(|record| of.as_ref().is_none_or(|of| record.user == *of));
+                // Of a time-limited name the part behind the expiry will do.
+                let is_of = |user: &Username, of: &Username| user == of || account(user) == &*of.0;
+                let wanted =
+                    all.filter(|record| of.as_ref().is_none_or(|of| is_of(&record.user, of)));
                 let _ = answer.send(wanted.take(most).collect());
             }
             Request::Reload { reload, answer } => {

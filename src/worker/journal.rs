@@ -12,15 +12,29 @@ use crate::turn::{Ending, LoginFailure, Moment, Path, Record, Username};
 pub(super) struct Journal {
     since: Moment,
     lines: u32,
+    ends: u32,
     held_back: u64,
 }
 
 /// Refusals that are told in a second.
 const REFUSALS_PER_SECOND: u32 = 20;
+/// Ends that are: a restart of many clients' network is told whole, a loop of one is not.
+const ENDS_PER_SECOND: u32 = 1000;
 
 impl Journal {
-    /// One line, with everything.
-    pub(super) fn allocation_ended(&self, record: &Record, ending: Ending) {
+    /// One line, with everything; answers whether it was held back.
+    pub(super) fn allocation_ended(
+        &mut self,
+        now: Moment,
+        record: &Record,
+        ending: Ending,
+    ) -> bool {
+        self.turn_page(now);
+        if self.ends >= ENDS_PER_SECOND {
+            self.held_back += 1;
+            return true;
+        }
+        self.ends += 1;
         let [v4, v6] = record.relayed.map(|address| address.map(tracing::field::display));
         info!(
             target: "hairpin::session",
@@ -39,6 +53,17 @@ impl Journal {
             why = %ending,
             "ended"
         );
+        false
+    }
+
+    /// Begins with another second, and tells what was not told in the last.
+    fn turn_page(&mut self, now: Moment) {
+        if now.as_millis() - self.since.as_millis() >= 1000 {
+            if self.held_back > 0 {
+                warn!(target: "hairpin::log", lines = self.held_back, "not told one by one");
+            }
+            *self = Self { since: now, ..Self::default() };
+        }
     }
 
     /// A line by which a firewall can be told whom to keep out; answers whether it was held back.
@@ -49,12 +74,7 @@ impl Journal {
         user: &Username,
         why: LoginFailure,
     ) -> bool {
-        if now.as_millis() - self.since.as_millis() >= 1000 {
-            if self.held_back > 0 {
-                warn!(target: "hairpin::auth", refusals = self.held_back, "not told one by one");
-            }
-            *self = Self { since: now, ..Self::default() };
-        }
+        self.turn_page(now);
         if self.lines >= REFUSALS_PER_SECOND {
             self.held_back += 1;
             return true;

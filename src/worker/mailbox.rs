@@ -343,7 +343,7 @@ const PARCELS_MAX: usize = 32;
 const HANDOVERS_MAX: usize = 256;
 
 /// Requests that may wait.
-const REQUESTS_MAX: usize = 16;
+const REQUESTS_MAX: usize = 64;
 
 /// A sleeping worker is woken when this much news has gathered.
 const NEWS_PER_WAKE: usize = 64;

@@ -26,7 +26,7 @@ pub(super) struct Proxied {
     ways_back: HashMap<Ends, WayBack>,
     /// Which turn it is: those before count no more.
     turn: u64,
-    /// Who was not there before this turn.
+    /// Who was not there before this turn, or has come by itself in it.
     fresh: Vec<Ends>,
     /// How many ways back there may be before those are looked for that lead to nobody.
     sweep_at: usize,
@@ -90,6 +90,8 @@ impl Proxied {
             // One who came by a balancer may come by itself now, or somebody else in its name.
             if let Some(way) = self.ways_back.get_mut(&ends) {
                 way.direct = self.turn;
+                // Of a client that has nothing here any more the way back is of no use.
+                self.fresh.push(ends);
             }
             return;
         }

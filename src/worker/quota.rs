@@ -94,7 +94,7 @@ impl Quota {
 
 /// Whom a username counts for: of a time-limited one the part behind its expiry, so that a fresh
 /// credential is no fresh quota.
-fn account(user: &Username) -> &[u8] {
+pub(super) fn account(user: &Username) -> &[u8] {
     let colon = user.0.iter().position(|byte| *byte == b':');
     match colon.map(|at| user.0.split_at(at)) {
         Some((expiry, [_, name @ ..]))

@@ -92,7 +92,7 @@ pub struct Stats {
     /// Payloads, and packets of clients that have moved, that crossed to another worker without a
     /// socket.
     pub crossed: u64,
-    /// Refusals that were not told to the log, because there were too many.
+    /// Refusals and ends that were not told to the log, because there were too many.
     pub lines_held_back: u64,
     /// Turns of the loop.
     pub turns: u64,

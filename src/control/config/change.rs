@@ -7,8 +7,8 @@ impl Config {
     /// that have changed as well and cannot, as `[section] key`.
     pub fn take_over(&mut self, new: Self) -> Vec<&'static str> {
         let waiting = self.waiting(&new);
-        // A secret that was made up is made up once: clients hold credentials of it.
-        if !(self.made_up && new.made_up) {
+        // A secret that was made up is made up once, and told at the start only.
+        if !new.made_up {
             let nonce_key = self.credentials.nonce_key;
             self.credentials = new.credentials;
             self.credentials.nonce_key = nonce_key;
@@ -29,6 +29,11 @@ impl Config {
         let Listen { udp, tcp, tls, dtls, http, proxy_protocol, .. } = &self.listen;
         let fixed = [
             ("realm", self.realm != new.realm),
+            ("[auth]: it names no credentials any more, which", new.made_up && !self.made_up),
+            (
+                "[auth] nonce_secret",
+                new.nonce_is_written && new.credentials.nonce_key != self.credentials.nonce_key,
+            ),
             ("workers", self.workers != new.workers),
             ("gso", self.gso != new.gso),
             ("gro", self.gro != new.gro),
@@ -107,6 +112,16 @@ mod tests {
         assert_ne!(again.credentials.secrets, secrets);
         assert!(running.take_over(again).is_empty());
         assert_eq!(running.credentials.secrets, secrets);
+    }
+
+    #[test]
+    fn credentials_that_are_gone_from_the_file_stay_until_the_next_start() {
+        let mut running = config("realm = \"r\"\n[auth]\nsecrets = [\"s\"]");
+        let waiting = running.take_over(config("realm = \"r\""));
+        assert_eq!(waiting, ["[auth]: it names no credentials any more, which"]);
+        assert_eq!(running.credentials.secrets, ["s"]);
+        let secret = "realm = \"r\"\n[auth]\nsecrets = [\"s\"]\nnonce_secret = \"n\"";
+        assert_eq!(running.take_over(config(secret)), ["[auth] nonce_secret"]);
     }
 
     #[test]

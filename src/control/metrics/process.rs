@@ -15,8 +15,11 @@ pub(super) fn families(seen: &Observed) -> Vec<Family> {
             .value(seen.draining.into()),
         Family::counter("log_lines_lost", "Lines of the log that nobody read in time")
             .value(seen.log_lines_lost),
-        Family::counter("log_lines_held_back", "Refused logins that were not logged one by one")
-            .value(seen.sum(|it| it.stats.lines_held_back)),
+        Family::counter(
+            "log_lines_held_back",
+            "Lines that were not logged one by one, for there were too many",
+        )
+        .value(seen.sum(|it| it.stats.lines_held_back)),
     ];
     // A figure that the system does not tell is left out.
     if let Some(bytes) = resident_bytes() {

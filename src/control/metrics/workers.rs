@@ -11,7 +11,7 @@ pub(super) fn families(seen: &Observed) -> [Family; 6] {
         Family::counter("worker_crossed", "Packets that each worker handed to another"),
         Family::gauge("workers", "Workers that should run, and that answer")
             .with([("state", "started")], seen.workers_started as u64)
-            .with([("state", "answering")], seen.workers.len() as u64),
+            .with([("state", "answering")], seen.workers_answering as u64),
     ];
     for it in &seen.workers {
         let index = it.worker.to_string();
