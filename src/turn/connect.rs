@@ -149,7 +149,7 @@ impl Server {
 
     fn admit(&mut self, now: Now, relay: RelayId, peer: PeerAddr) -> Result<ConnectionId, Drop> {
         let peer = PeerAddr(self.to_external(RelayedAddr(peer.0)));
-        let (id, allocation) = self.hearer(now, relay, peer)?;
+        let (id, allocation) = self.hearer(now, relay, peer, false)?;
         let path = allocation.control_path();
         // One connection with a peer at a time: what was there before has not ended yet for us.
         if self.connections.has(id, peer) || self.is_full_of_connections(id) {

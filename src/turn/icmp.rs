@@ -43,7 +43,7 @@ impl Server {
         let peer = PeerAddr(self.to_external(RelayedAddr(peer.0)));
         // Addresses only: the error may come from any router on the way.
         // Of ports of this host no more is told than payloads can find out.
-        let (id, path) = match self.hearer(now, relay, peer) {
+        let (id, path) = match self.hearer(now, relay, peer, false) {
             Ok((id, allocation)) => (id, allocation.path),
             Err(reason) => return self.dropped(reason),
         };

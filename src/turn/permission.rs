@@ -138,19 +138,20 @@ impl Server {
     }
 
     /// The allocation whose client hears of what `peer` sends to `relay`, if it may (RFC 8656 §9,
-    /// RFC 6062 §5.3).
+    /// RFC 6062 §5.3). `is_relay`: the peer is known to be a relayed address of ours.
     #[inline]
     pub(super) fn hearer(
         &self,
         now: Now,
         relay: RelayId,
         peer: PeerAddr,
+        is_relay: bool,
     ) -> Result<(AllocationId, &Allocation), Drop> {
         let (id, allocation, ports) = self.table.permitted(now, relay, peer.0.ip())?;
         if allocation.is_away() {
             return Err(Drop::ClientAway);
         }
-        if !self.may_pass(ports, allocation.protocol, peer) {
+        if !is_relay && !self.may_pass(ports, allocation.protocol, peer) {
             return Err(Drop::PeerRefused);
         }
         Ok((id, allocation))

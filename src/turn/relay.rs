@@ -116,11 +116,14 @@ impl Server {
         let Outbound { allocation, relay, peer, ports, payload, dont_fragment } = out;
         let length = payload.end - payload.start;
         // Relays of ours lie on addresses of ours, whose every port is judged.
-        let owner = match ports {
+        let at = match ports {
             Ports::All => None,
-            Ports::AllButListening | Ports::Relays => self.table.owner(self.to_local(peer)),
+            Ports::AllButListening | Ports::Relays => {
+                let to = self.to_local(peer);
+                self.table.owner(to).map(|owner| (owner, to))
+            }
         };
-        let Some(owner) = owner else {
+        let Some((owner, to)) = at else {
             if !self.may_pass(ports, Protocol::Udp, peer) {
                 return self.dropped(Drop::PeerRefused);
             }
@@ -130,7 +133,6 @@ impl Server {
             // Only a relay of ours is translated: anything else was judged as it was written.
             return Verdict::ToPeer { relay, peer, payload, dont_fragment };
         };
-        let to = self.to_local(peer);
         let Some(&Relay { local: from, .. }) = self.table.relay(relay).filter(|it| it.local != to)
         else {
             return self.dropped(Drop::PeerRefused);
@@ -142,7 +144,7 @@ impl Server {
             return self.dropped(Drop::Bandwidth);
         }
         match owner {
-            Owner::Here(far) => self.relay_to_client(now, far, PeerAddr(from.0), payload),
+            Owner::Here(far) => self.relay_to_client(now, far, PeerAddr(from.0), payload, true),
             Owner::Elsewhere(core) => Verdict::ToNeighbour { core, from, to, payload },
         }
     }
@@ -187,7 +189,7 @@ impl Server {
         peer: PeerAddr,
         length: usize,
     ) -> Verdict {
-        self.relay_to_client(now, relay, peer, payload(0, length))
+        self.relay_to_client(now, relay, peer, payload(0, length), false)
     }
 
     /// A payload that `peer` has sent to a relayed address, by a socket or within this core: the
@@ -199,10 +201,11 @@ impl Server {
         relay: RelayId,
         peer: PeerAddr,
         payload: PayloadRange,
+        is_relay: bool,
     ) -> Verdict {
         let length = (payload.end - payload.start) as usize;
         let peer = PeerAddr(self.to_external(RelayedAddr(peer.0)));
-        let (id, path, channel) = match self.hearer(now, relay, peer) {
+        let (id, path, channel) = match self.hearer(now, relay, peer, is_relay) {
             Ok((id, allocation)) => (id, allocation.path, allocation.channel_to(now, peer)),
             Err(reason) => return self.dropped(reason),
         };
