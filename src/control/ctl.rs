@@ -22,7 +22,7 @@ pub struct Ctl {
     /// Where the server's http listener is (default: the first that the configuration names)
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub server: Option<SocketAddr>,
-    /// The token of [admin] (default: the configuration's); asked for from other machines
+    /// The token of `[admin]` (default: the configuration's); asked for from other machines
     #[arg(long, value_name = "TOKEN", env = "HAIRPIN_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
     /// Print the server's answer as it is, JSON
