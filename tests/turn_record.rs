@@ -30,7 +30,7 @@ fn ends(sim: &Sim) -> Vec<(Record, Ending)> {
 }
 
 fn records(sim: &Sim) -> Vec<Record> {
-    sim.cores.iter().flat_map(|core| core.records(sim.now())).collect()
+    sim.cores.iter().flat_map(|core| core.records(sim.now(), |_| true)).collect()
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What operators and their machines ask over HTTP: metrics, readiness, allocations, and a few
-//! orders. Open to this very machine, and to whoever shows the token; metrics also to networks that
-//! are listed. None of it is served by TLS listeners, whose port is public.
+//! orders. Open to whoever shows the token, or where there is none to this very machine; metrics
+//! also to networks that are listed. None of it is served by TLS listeners, whose port is public.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use subtle::ConstantTimeEq;
-use tokio::sync::{Mutex, MutexGuard, mpsc, watch};
+use tokio::sync::{Mutex, MutexGuard, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
 use super::access::{self, Access, Caller};
@@ -129,9 +129,8 @@ impl Admin {
         let asked: Vec<_> = self.workers.iter().map(Mailbox::snapshot).collect();
         seen.snapshots.resize(asked.len(), None);
         seen.answering = 0;
-        for (worker, answer) in asked.into_iter().enumerate() {
-            let Ok(answer) = answer else { continue };
-            if let Ok(Ok(snapshot)) = timeout(PATIENCE, answer).await {
+        for (worker, asked) in asked.into_iter().enumerate() {
+            if let Some(snapshot) = answered(asked.ok()).await {
                 seen.snapshots[worker] = Some(snapshot);
                 seen.answering += 1;
             }
@@ -159,22 +158,42 @@ impl Admin {
         let asked: Vec<_> =
             self.workers.iter().map(|it| it.allocations(of.cloned(), most)).collect();
         let mut records = Vec::new();
-        for (worker, answer) in asked.into_iter().enumerate() {
-            let Ok(answer) = answer else { continue };
-            if let Ok(Ok(found)) = timeout(PATIENCE, answer).await {
-                records.extend(found.into_iter().map(|record| (worker, record)));
-            }
+        for (worker, asked) in asked.into_iter().enumerate() {
+            let found = answered(asked.ok()).await.unwrap_or_default();
+            records.extend(found.into_iter().map(|record| (worker, record)));
         }
         records.truncate(most);
         records
     }
 
     async fn end(&self, worker: usize, id: u64) -> bool {
-        let Some(Ok(answer)) = self.workers.get(worker).map(|it| it.end_allocation(id)) else {
-            return false;
-        };
-        matches!(timeout(PATIENCE, answer).await, Ok(Ok(true)))
+        let asked = self.workers.get(worker).and_then(|it| it.end_allocation(id).ok());
+        answered(asked).await.unwrap_or(false)
     }
+
+    async fn record(&self, worker: usize, id: u64) -> Option<Record> {
+        let asked = self.workers.get(worker).and_then(|it| it.allocation(id).ok());
+        answered(asked).await.flatten()
+    }
+
+    /// Lets a request through that may ask, or comes from where everybody may.
+    async fn admit(
+        &self,
+        visitor: Visitor,
+        is_listed: bool,
+        request: Request,
+        next: Next,
+    ) -> Response {
+        match self.keys.check(visitor, request.version(), request.headers(), &self.proxies) {
+            Err(why) if !is_listed => refusal(StatusCode::FORBIDDEN, "closed", why),
+            _ => next.run(request).await,
+        }
+    }
+}
+
+/// What a worker has answered in time, if it could be asked.
+async fn answered<T>(asked: Option<oneshot::Receiver<T>>) -> Option<T> {
+    timeout(PATIENCE, asked?).await.ok()?.ok()
 }
 
 impl Keys {
@@ -223,10 +242,7 @@ async fn guard(
     request: Request,
     next: Next,
 ) -> Response {
-    match site.keys.check(visitor, request.version(), request.headers(), &site.proxies) {
-        Ok(()) => next.run(request).await,
-        Err(why) => refusal(StatusCode::FORBIDDEN, "closed", why),
-    }
+    site.admit(visitor, false, request, next).await
 }
 
 async fn guard_metrics(
@@ -237,10 +253,7 @@ async fn guard_metrics(
 ) -> Response {
     let peer = visitor.peer.to_canonical();
     let is_listed = site.keys.metrics_from.iter().any(|net| net.contains(&peer));
-    match site.keys.check(visitor, request.version(), request.headers(), &site.proxies) {
-        Err(why) if !is_listed => refusal(StatusCode::FORBIDDEN, "closed", why),
-        _ => next.run(request).await,
-    }
+    site.admit(visitor, is_listed, request, next).await
 }
 
 async fn metrics(State(site): State<Arc<Admin>>) -> impl IntoResponse {
@@ -364,9 +377,8 @@ async fn list(
 
 async fn one(State(site): State<Arc<Admin>>, Path(id): Path<String>) -> Response {
     let Some((worker, id)) = read_id(&id) else { return no_such() };
-    let records = site.records(None, usize::MAX).await;
-    let found = records.iter().find(|(of, record)| *of == worker && record.id == id);
-    found.map_or_else(no_such, |(of, record)| Json(Told::new(*of, record)).into_response())
+    let found = site.record(worker, id).await;
+    found.map_or_else(no_such, |record| Json(Told::new(worker, &record)).into_response())
 }
 
 async fn end_one(State(site): State<Arc<Admin>>, Path(id): Path<String>) -> Response {

@@ -174,8 +174,9 @@ impl Waits {
         }
     }
 
-    /// Reads the configuration and the certificates again, and has the workers go by them. What is
-    /// wrong leaves everything as it was.
+    /// Reads the configuration and the certificates again, and has the workers go by them. A
+    /// configuration that is wrong leaves everything as it was, certificates that are wrong those
+    /// that are shown.
     async fn reload(&mut self, workers: &[WorkerHandle]) {
         systemd::reloading();
         self.read_again(workers).await;
@@ -204,8 +205,11 @@ impl Waits {
             certificates.set_files(config.tls.clone());
             certificates.read_again();
         }
-        for (share, worker) in workers.iter().enumerate() {
+        // These are all workers' together.
+        if let Some(worker) = workers.first() {
             worker.set_limits(quota_limits(config), crowd_limits(config));
+        }
+        for (share, worker) in workers.iter().enumerate() {
             let core = || config.turn(&self.settings.found, share as u16, workers.len() as u16);
             if !reload_worker(worker, core).await {
                 warn!(worker = worker.index(), "does not answer; it goes by the old settings");

@@ -17,8 +17,8 @@ pub(super) struct Alternates {
     rings: BTreeMap<(Transport, bool, Family), Ring>,
     domain: Option<String>,
     tls_listeners: Vec<SocketAddr>,
-    /// Whether now is the time.
-    open: bool,
+    /// Whether clients are sent there from the start.
+    always: bool,
     /// Whether the server drains.
     drains: bool,
 }
@@ -48,14 +48,13 @@ impl Alternates {
             ring.next = share.into();
         }
         let config::Alternates { domain, tls_listeners, always, .. } = settings;
-        Self { rings, domain, tls_listeners, open: always, drains: false }
+        Self { rings, domain, tls_listeners, always, drains: false }
     }
 
     /// Takes over what does not change: where clients come in, and that it drains.
     pub(super) fn go_on_from(&mut self, before: &Self) {
         self.tls_listeners.clone_from(&before.tls_listeners);
         self.drains = before.drains;
-        self.open |= self.drains;
     }
 
     /// Whether a client has come by a TLS listener.
@@ -71,14 +70,13 @@ impl Alternates {
     /// Whether there is one of the client's own family, which the answer must name.
     fn serve(&self, client: &FiveTuple) -> bool {
         let kind = (client.transport, self.is_over_tls(client), Family::of(client.client.ip()));
-        self.open && self.rings.contains_key(&kind)
+        (self.always || self.drains) && self.rings.contains_key(&kind)
     }
 }
 
 impl Server {
     /// From now on new clients are sent to other servers, where there are any.
     pub fn drain(&mut self) {
-        self.alternates.open = true;
         self.alternates.drains = true;
     }
 

@@ -83,10 +83,23 @@ impl fmt::Display for Ending {
 }
 
 impl Server {
-    /// The allocations that are open, in no order.
-    pub fn records(&self, now: Now) -> impl Iterator<Item = Record> {
-        let open = self.table.all().filter(|(_, allocation)| allocation.opening().is_none());
+    /// The allocations that are open, of these users, in no order.
+    pub fn records(
+        &self,
+        now: Now,
+        is_wanted: impl Fn(&Username) -> bool,
+    ) -> impl Iterator<Item = Record> {
+        let open = self.table.all().filter(move |(_, allocation)| {
+            allocation.opening().is_none() && is_wanted(&allocation.username)
+        });
         open.map(move |(id, allocation)| Self::record(now, id, allocation))
+    }
+
+    /// The one that has this name, if it is open.
+    pub fn record_of(&self, now: Now, id: u64) -> Option<Record> {
+        let id = AllocationId::from_bits(id);
+        let open = self.table.get(id).filter(|allocation| allocation.opening().is_none());
+        open.map(|allocation| Self::record(now, id, allocation))
     }
 
     /// Ends an allocation by the name that its [`Record`] has; whether there was one.

@@ -216,8 +216,6 @@ impl Server {
         if self.table.get_mut(id).is_some_and(Allocation::defer_end) {
             return;
         }
-        let Some(allocation) = self.table.get(id) else { return };
-        let record = Box::new(Self::record(now, id, allocation));
         for family in [Family::V4, Family::V6] {
             self.close_family(id, family);
         }
@@ -232,6 +230,7 @@ impl Server {
             self.stats.allocations_ended += 1;
         }
         if allocation.charged {
+            let record = Box::new(Self::record(now, id, &allocation));
             self.actions.push_back(Action::AllocationEnded { record, ending });
         }
     }

@@ -13,12 +13,14 @@ impl Worker {
                 let _ = answer.send(self.snapshot());
             }
             Request::Allocations { of, most, answer } => {
-                let all = self.core.records(self.now);
                 // Of a time-limited name the part behind the expiry will do.
                 let is_of = |user: &Username, of: &Username| user == of || account(user) == &*of.0;
-                let wanted =
-                    all.filter(|record| of.as_ref().is_none_or(|of| is_of(&record.user, of)));
+                let is_wanted = |user: &Username| of.as_ref().is_none_or(|of| is_of(user, of));
+                let wanted = self.core.records(self.now, is_wanted);
                 let _ = answer.send(wanted.take(most).collect());
+            }
+            Request::Allocation { id, answer } => {
+                let _ = answer.send(self.core.record_of(self.now, id));
             }
             Request::Reload { reload, answer } => {
                 self.core.reload(*reload);

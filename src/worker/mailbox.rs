@@ -108,6 +108,8 @@ pub(super) enum Request {
     Snapshot(oneshot::Sender<Snapshot>),
     /// Its allocations: those of this user, or all, and no more than so many.
     Allocations { of: Option<Username>, most: usize, answer: oneshot::Sender<Vec<Record>> },
+    /// One of them, by its name.
+    Allocation { id: u64, answer: oneshot::Sender<Option<Record>> },
     /// The end of an allocation; answers whether there was one.
     End { id: u64, answer: oneshot::Sender<bool> },
     /// Other settings; answers when they hold.
@@ -173,6 +175,15 @@ impl Mailbox {
         most: usize,
     ) -> Result<oneshot::Receiver<Vec<Record>>, Unavailable> {
         self.ask(|answer| Request::Allocations { of, most, answer })
+    }
+
+    /// Asks for the allocation with this name, as its [`Record`] has it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Mailbox::snapshot`].
+    pub fn allocation(&self, id: u64) -> Result<oneshot::Receiver<Option<Record>>, Unavailable> {
+        self.ask(|answer| Request::Allocation { id, answer })
     }
 
     /// Ends an allocation by the name in its [`Record`]; answers whether there was one.

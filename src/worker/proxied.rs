@@ -61,22 +61,17 @@ impl Proxied {
         self.balancers.iter().any(|net| net.contains(&ip))
     }
 
-    /// Whom a datagram to `server` is from.
-    pub(super) fn sender(
-        &mut self,
-        balancer: SocketAddr,
-        server: SocketAddr,
-        bytes: &[u8],
-    ) -> Sender {
-        if !self.is_balancer(balancer.ip()) {
-            self.came_from(balancer, server, balancer);
+    /// Whom a datagram to `server` is from that has come from this address.
+    pub(super) fn sender(&mut self, from: SocketAddr, server: SocketAddr, bytes: &[u8]) -> Sender {
+        if !self.is_balancer(from.ip()) {
+            self.came_from(from, server, from);
             return Sender::Itself;
         }
         let Ok(Some(header)) = ProxyHeader::read(bytes, Carrier::Datagram) else {
             return Sender::Nobody;
         };
-        let source = header.client.unwrap_or(balancer);
-        self.came_from(source, server, balancer);
+        let source = header.client.unwrap_or(from);
+        self.came_from(source, server, from);
         Sender::Behind { header: header.length, source }
     }
 
