@@ -24,6 +24,8 @@ install_clients() {
   need dpkg-shlibdeps dpkg-dev
   need groff groff-base
   need systemd-analyze systemd
+  # Of Debian's own Python, whichever comes first in the path.
+  /usr/bin/python3 -c 'import prometheus_client' 2>/dev/null || missing+=(python3-prometheus-client)
   # What makes a folder for Python's packages.
   python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
   # What the feature `dtls` is built against.

@@ -3,10 +3,12 @@
 #
 #   start_server BINARY [SECTIONS]
 #                         sets $server_port (STUN and TURN, UDP and TCP), $secure_port (over TLS,
-#                         and over DTLS if $server_dtls is not empty: the binary knows it) and
-#                         $server_directory (config, certificate, log); returns when the server
-#                         answers; fails, and says why in $server_complaint, when it does not within
-#                         ten seconds; SECTIONS are more of the configuration
+#                         and over DTLS if $server_dtls is not empty: the binary knows it),
+#                         $server_http_port and $server_directory (config, certificate, log);
+#                         returns when the server answers; fails, and says why in
+#                         $server_complaint, when it does not within ten seconds; SECTIONS are more
+#                         of the configuration
+#   prometheus_python     a Python that has Prometheus' client
 #   stop_server           ends it and says so if it had ended before
 #   free_ports NAME…      sets each of these variables to a port that is free on loopback for UDP and
 #                         TCP, and was not given before
@@ -28,9 +30,9 @@ free_ports() {
 }
 
 start_server() {
-  local binary=$1 sections=${2:-} http_port alternate_port deadline dtls=""
+  local binary=$1 sections=${2:-} alternate_port deadline dtls=""
   server_directory=$(mktemp -d)
-  free_ports server_port secure_port http_port alternate_port
+  free_ports server_port secure_port server_http_port alternate_port
   # Who tests with it does not believe it anyway.
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 \
     -subj /CN=localhost -addext subjectAltName=DNS:localhost \
@@ -47,7 +49,7 @@ udp = ["127.0.0.1:$server_port", "[::1]:$server_port"]
 tcp = ["127.0.0.1:$server_port", "[::1]:$server_port"]
 tls = ["127.0.0.1:$secure_port", "[::1]:$secure_port"]
 dtls = [$dtls]
-http = ["127.0.0.1:$http_port"]
+http = ["127.0.0.1:$server_http_port"]
 proxy_protocol = ["127.0.0.9"]
 [nat_discovery]
 primary = ["127.0.0.1:$server_port"]
@@ -100,6 +102,18 @@ server_answers() {
       grep -q 'reflexive addr' || return 1
     timeout 0.5 bash -c "</dev/tcp/$address/$server_port" 2>/dev/null || return 1
   done
+}
+
+# A Python that has Prometheus' client: Debian's package is for Debian's own.
+prometheus_python() {
+  local python
+  for python in python3 /usr/bin/python3; do
+    if "$python" -c 'import prometheus_client.openmetrics.parser' 2>/dev/null; then
+      echo "$python"
+      return
+    fi
+  done
+  return 1
 }
 
 stop_server() {
