@@ -26,6 +26,14 @@ fn mobile(sim: &mut Sim) -> (Client, Vec<u8>, Client) {
     (home, ticket, away)
 }
 
+/// The same with a TCP allocation.
+fn mobile_tcp(sim: &mut Sim) -> (Client, Vec<u8>) {
+    let home = sim.tcp_client(HOME);
+    let response = sim.allocate_tcp_with(home, &[EMPTY]).success();
+    sim.permit(home, OTHER_PEER).success();
+    (home, response.get(AttributeType::MOBILITY_TICKET).to_vec())
+}
+
 /// Asserts that data of a peer comes to this client, and that its own leaves.
 #[track_caller]
 fn is_at(sim: &mut Sim, client: Client) {
@@ -502,10 +510,7 @@ fn a_new_connection_that_breaks_before_any_data_leaves_all_as_it_was_and_both_ti
 #[test]
 fn a_tcp_allocation_moves_to_streams_only_and_keeps_its_connections() {
     let mut sim = Sim::new();
-    let home = sim.tcp_client(HOME);
-    let ticket = sim.allocate_tcp_with(home, &[EMPTY]).success();
-    let ticket = ticket.get(AttributeType::MOBILITY_TICKET).to_vec();
-    sim.permit(home, OTHER_PEER).success();
+    let (home, ticket) = mobile_tcp(&mut sim);
     let bound = sim.connect_to(home, PEER);
     let data = sim.tcp_client("198.51.100.1:4001");
     sim.bind_connection(data, bound).success();
@@ -530,10 +535,7 @@ fn a_tcp_allocation_moves_to_streams_only_and_keeps_its_connections() {
 #[test]
 fn a_client_that_has_moved_its_control_connection_is_answered_there() {
     let mut sim = Sim::new();
-    let home = sim.tcp_client(HOME);
-    let ticket = sim.allocate_tcp_with(home, &[EMPTY]).success();
-    let ticket = ticket.get(AttributeType::MOBILITY_TICKET).to_vec();
-    sim.permit(home, OTHER_PEER).success();
+    let (home, ticket) = mobile_tcp(&mut sim);
     sim.connect(home, "9.0.0.3:3").nothing();
     let away = sim.tcp_client(AWAY);
     sim.resume(home, away, &ticket);
@@ -556,10 +558,7 @@ fn a_client_that_has_moved_its_control_connection_is_answered_there() {
 #[test]
 fn nobody_is_kept_waiting_for_a_client_that_is_away() {
     let mut sim = Sim::new();
-    let home = sim.tcp_client(HOME);
-    let ticket = sim.allocate_tcp_with(home, &[EMPTY]).success();
-    let ticket = ticket.get(AttributeType::MOBILITY_TICKET).to_vec();
-    sim.permit(home, OTHER_PEER).success();
+    let (home, ticket) = mobile_tcp(&mut sim);
     sim.connect(home, PEER).nothing();
     sim.hang_up(home);
     assert_eq!(sim.peer_connects("9.0.0.2:7001", home), None);
