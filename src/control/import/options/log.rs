@@ -5,8 +5,9 @@ use super::Row;
 
 const STDERR: &str = "the log goes to stderr, and whoever starts hairpin keeps it: under systemd \
                       `journalctl -u hairpin` has it";
-const METRICS: &str = "metrics are always there: at /metrics of [listen] http, for this machine, \
-                       for networks in [admin] metrics_from, and for whoever shows [admin] token";
+const METRICS: &str = "metrics are always there: at /metrics of [listen] http, for whoever shows \
+                       [admin] token, or where there is none for this machine, and for networks \
+                       in [admin] metrics_from";
 
 pub(super) const ROWS: &[Row] = &[
     Row::flag("verbose", Needless("level = \"info\" in [log] is as much, and is the default")),
