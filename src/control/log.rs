@@ -7,7 +7,7 @@ use std::io::{self, IsTerminal};
 
 use clap::ValueEnum;
 use serde::Deserialize;
-use tracing_appender::non_blocking::{ErrorCounter, WorkerGuard};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
@@ -38,13 +38,17 @@ pub struct Levels {
     lost: ErrorCounter,
 }
 
+/// Lines that may wait to be written. Their places are memory that is there from the start.
+const LINES_MAX: usize = 16_384;
+
 impl Log {
     /// Starts logging at `levels`. A second start in one process changes nothing.
     ///
     /// Lines are written by a thread of their own, so that no worker waits for whoever reads them.
     /// If too many wait, those that come are lost, and counted.
     pub fn start(levels: &str, format: Format) -> Self {
-        let (writer, guard) = tracing_appender::non_blocking(io::stderr());
+        let writer = NonBlockingBuilder::default().buffered_lines_limit(LINES_MAX);
+        let (writer, guard) = writer.finish(io::stderr());
         let lost = writer.error_counter();
         let (filter, handle) = reload::Layer::new(EnvFilter::new(levels));
         let lines = fmt::layer()
